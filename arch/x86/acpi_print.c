@@ -1,0 +1,110 @@
+/*
+ * ACPI tables as text, for `plan` and golden files: what a reader wants to compare, byte-stable.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "arch/x86/acpi.h"
+#include "arch/x86/x86.h"
+#include "common/util.h"
+
+static void print_gas(const char *name, const uint8_t *g, FILE *f)
+{
+	if (get_le64(g + 4))
+		fprintf(f, "  %s: port 0x%" PRIx64 ", %u bits\n", name, get_le64(g + 4), g[1]);
+}
+
+static void print_fadt(const uint8_t *t, FILE *f)
+{
+	fprintf(f, "  FACS 0x%08x, DSDT 0x%08x, SCI %u\n", get_le32(t + 36), get_le32(t + 40), get_le16(t + 46));
+	fprintf(f, "  boot flags 0x%04x, flags 0x%08x\n", get_le16(t + 109), get_le32(t + 112));
+	print_gas("reset register", t + 116, f);
+	fprintf(f, "  reset value %u\n", t[128]);
+	print_gas("PM1a event", t + 148, f);
+	print_gas("PM1a control", t + 172, f);
+	print_gas("PM timer", t + 208, f);
+	print_gas("GPE0", t + 220, f);
+}
+
+static void print_madt_entry(const uint8_t *e, FILE *f)
+{
+	switch (e[0]) {
+	case 0:
+		fprintf(f, "  processor %u: APIC %u%s\n", e[2], e[3], get_le32(e + 4) & 1 ? "" : ", disabled");
+		break;
+	case 1:
+		fprintf(f, "  I/O APIC %u at 0x%08x, GSI from %u\n", e[2], get_le32(e + 4), get_le32(e + 8));
+		break;
+	case 2:
+		fprintf(f, "  ISA IRQ %u: GSI %u, flags 0x%x\n", e[3], get_le32(e + 4), get_le16(e + 8));
+		break;
+	case 4:
+		fprintf(f, "  NMI: processor 0x%02x, LINT%u\n", e[2], e[5]);
+		break;
+	case 9:
+		fprintf(f, "  processor %u: x2APIC %u%s\n", get_le32(e + 12), get_le32(e + 4),
+			get_le32(e + 8) & 1 ? "" : ", disabled");
+		break;
+	case 10:
+		fprintf(f, "  NMI: processor 0x%08x (x2APIC), LINT%u\n", get_le32(e + 4), e[8]);
+		break;
+	default:
+		fprintf(f, "  entry of type %u\n", e[0]);
+	}
+}
+
+static void print_madt(const uint8_t *t, size_t len, FILE *f)
+{
+	fprintf(f, "  local APICs at 0x%08x, flags %u\n", get_le32(t + 36), get_le32(t + 40));
+	for (size_t off = 44; off + 2 <= len && t[off + 1] >= 2; off += t[off + 1])
+		print_madt_entry(t + off, f);
+}
+
+static void print_mcfg(const uint8_t *t, size_t len, FILE *f)
+{
+	for (size_t off = 44; off + 16 <= len; off += 16)
+		fprintf(f, "  segment %u, buses %u-%u at 0x%" PRIx64 "\n", get_le16(t + off + 8), t[off + 10], t[off + 11],
+			get_le64(t + off));
+}
+
+static void print_spcr(const uint8_t *t, FILE *f)
+{
+	fprintf(f, "  16550 at port 0x%" PRIx64 ", IRQ %u, GSI %u, 115200 baud\n", get_le64(t + 44), t[53], get_le32(t + 54));
+}
+
+static void print_xsdt(const uint8_t *t, size_t len, FILE *f)
+{
+	for (size_t off = ACPI_HDR_LEN; off + 8 <= len; off += 8)
+		fprintf(f, "  0x%08" PRIx64 "\n", get_le64(t + off));
+}
+
+static void print_table(const struct acpi_set *s, const struct acpi_table *t, FILE *f)
+{
+	const uint8_t *p = s->blob.data + t->off;
+
+	if (strcmp(t->sig, "FACS") == 0) {
+		fprintf(f, "FACS at 0x%08" PRIx64 ", %zu bytes\n", s->base + t->off, t->len);
+		return;
+	}
+	fprintf(f, "%s at 0x%08" PRIx64 ", %zu bytes, revision %u, checksum %s\n", t->sig, s->base + t->off, t->len, p[8],
+		x86_sum(p, t->len) ? "WRONG" : "good");
+	if (strcmp(t->sig, "FACP") == 0)
+		print_fadt(p, f);
+	else if (strcmp(t->sig, "APIC") == 0)
+		print_madt(p, t->len, f);
+	else if (strcmp(t->sig, "MCFG") == 0)
+		print_mcfg(p, t->len, f);
+	else if (strcmp(t->sig, "SPCR") == 0)
+		print_spcr(p, f);
+	else if (strcmp(t->sig, "XSDT") == 0)
+		print_xsdt(p, t->len, f);
+	else if (strcmp(t->sig, "DSDT") == 0)
+		aml_print(p + ACPI_HDR_LEN, t->len - ACPI_HDR_LEN, f);
+}
+
+void acpi_print(const struct acpi_set *s, FILE *f)
+{
+	fprintf(f, "RSDP revision %u, XSDT at 0x%08" PRIx64 "\n", s->rsdp[15], get_le64(s->rsdp + 24));
+	for (unsigned i = 0; i < s->n; i++)
+		print_table(s, &s->t[i], f);
+}

@@ -1,0 +1,140 @@
+/*
+ * The q35 machine: its chips, its memory map and its interrupt numbers (DESIGN section 3).
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "arch/x86/layout.h"
+#include "arch/x86/x86.h"
+#include "common/arch.h"
+#include "common/conf.h"
+#include "common/device.h"
+#include "common/log.h"
+#include "common/vm.h"
+
+/*
+ * COM1 is always there: it is where consoles and panics go.  GSI 4 and 3 are shared as on a PC.  Ports of
+ * the interrupt controllers and the timer belong to KVM.
+ */
+static const struct board_chip q35_chips[] = {
+	{ "uart16550", "lpc.com1", true, 0x3f8, 4, NULL },
+	{ "uart16550", "lpc.com2", true, 0x2f8, 3, "lpc.com2.path" },
+	{ "uart16550", "lpc.com3", true, 0x3e8, 4, "lpc.com3.path" },
+	{ "uart16550", "lpc.com4", true, 0x2e8, 3, "lpc.com4.path" },
+	{ "mc146818", "rtc", true, 0x70, 8, NULL },
+	{ "i8042", "i8042", true, 0x60, 1, NULL },
+	{ "port92", "port92", true, 0x92, DEV_NO_GSI, NULL },
+	{ "acpi-pm", "pm", true, X86_PM_BASE, X86_SCI_GSI, NULL },
+	{ "cf9", "cf9", true, X86_RESET_PORT, DEV_NO_GSI, NULL },
+	{ NULL, NULL, false, 0, 0, NULL },
+};
+static const struct board board_q35 = { "q35", q35_chips };
+static const struct board *const x86_boards[] = { &board_q35, NULL };
+
+#define RAM_MIN MIB(2)                          /* the tables end at 1 MiB */
+#define LOW_MAX_ALL MIB(2816)                   /* all of RAM below the ECAM */
+#define LOW_MAX_SPLIT GIB(2)
+#define HIGH_BASE GIB(4)
+#define PCI64_LEN GIB(32)
+#define PHYS_END BIT64(46)
+_Static_assert(LOW_MAX_ALL == X86_ECAM, "low RAM ends where the ECAM begins");
+
+static void place_ram(uint64_t size, struct memmap *m)
+{
+	uint64_t low = size <= LOW_MAX_ALL ? size : LOW_MAX_SPLIT;
+
+	m->ram[0].base = 0;
+	m->ram[0].len = low;
+	m->nram = 1;
+	if (size == low)
+		return;
+	m->ram[1].base = HIGH_BASE;
+	m->ram[1].len = size - low;
+	m->nram = 2;
+}
+
+static int x86_memmap(const struct conf *conf, struct memmap *m)
+{
+	uint64_t size = conf_u64(conf, "memory.size");
+	/* The 64-bit window needs its own length, and as much again for its alignment. */
+	uint64_t max = PHYS_END - 2 * PCI64_LEN - HIGH_BASE;
+
+	if (size < RAM_MIN)
+		return err_msg(-EINVAL, "memory.size: %" PRIu64 " KiB are too few; give at least %" PRIu64 " MiB",
+			       size >> 10, (uint64_t)RAM_MIN >> 20);
+	if (size % KIB(4))
+		return err_msg(-EINVAL, "memory.size: %" PRIu64 " bytes are not whole pages; give a multiple of 4K", size);
+	if (size > max)
+		return err_msg(-EINVAL, "memory.size: %" PRIu64 " GiB do not fit below 64 TiB beside the PCI windows; "
+			       "give at most %" PRIu64 " GiB", size >> 30, max >> 30);
+	memset(m, 0, sizeof(*m));
+	place_ram(size, m);
+	m->ecam_base = X86_ECAM;
+	m->ecam_len = X86_ECAM_LEN;
+	m->pci_io_base = 0xc000;                /* clear of every ISA alias */
+	m->pci_io_len = 0x4000;
+	m->pci32_base = X86_PCI32;
+	m->pci32_len = X86_PCI32_END - X86_PCI32;
+	/*
+	 * Aligned to its length, the window of a small machine is [32 GiB, 64 GiB): inside the 36 physical
+	 * address bits of the least capable processors.
+	 */
+	uint64_t ram_end = m->ram[m->nram - 1].base + m->ram[m->nram - 1].len;
+
+	m->pci64_base = ALIGN_UP(MAX(ram_end, HIGH_BASE), PCI64_LEN);
+	m->pci64_len = PCI64_LEN;
+	return 0;
+}
+
+static uint32_t x86_pci_intx_gsi(unsigned slot, unsigned pin)
+{
+	return X86_PCI_GSI + (slot + pin) % X86_PCI_GSIS;
+}
+
+static int add_pci(struct vm *vm, const char *cls_name, const char *id)
+{
+	const struct device_class *cls;
+	int err = 0;
+
+	if (vm_device(vm, id))
+		return 0;
+	cls = device_class_find(cls_name);
+	if (!cls)
+		return err_msg(-ENODEV, "%s: this build has no device class '%s'", id, cls_name);
+	device_new(vm, cls, id, &err);
+	return err;
+}
+
+/* Firmware finds the chipset by these two functions. */
+static int x86_add_fixed(struct vm *vm)
+{
+	int err = add_pci(vm, "hostbridge", "pci.0.0.0");
+
+	return err ? err : add_pci(vm, "lpc", "pci.0.31.0");
+}
+
+uint8_t x86_sum(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint8_t sum = 0;
+
+	while (len--)
+		sum = (uint8_t)(sum + *p++);
+	return sum;
+}
+
+const struct arch_info arch_x86 = {
+	.name = "x86",
+	.debian = "amd64",
+	.has_pio = true,
+	.max_vcpus = 512,
+	.boards = x86_boards,
+	.host_bridge_vendor = 0x8086, .host_bridge_device = 0x29c0,     /* MCH of Q35 */
+	.serial_class = "uart16550",
+	.memmap = x86_memmap,
+	.pci_intx_gsi = x86_pci_intx_gsi,
+	.add_fixed = x86_add_fixed,
+	.load = x86_load,
+	.print_tables = x86_print_tables,
+	.write_tables = x86_write_tables,
+};

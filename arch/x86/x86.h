@@ -1,0 +1,75 @@
+/*
+ * Parts of the pure x86 half shared between its files.  No KVM: built and tested on every host.
+ */
+#ifndef ARCH_X86_X86_H
+#define ARCH_X86_X86_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/blob.h"
+
+struct vm;
+struct conf;
+struct memmap;
+struct image;
+struct entry;
+
+/* APIC ID of vCPU `i`: KVM takes the vCPU's number, so tables must too. */
+static inline uint32_t x86_apic_id(unsigned i) { return i; }
+
+/* --- e820.c: the firmware memory map [ACPI-6.4 15] --- */
+enum { E820_RAM = 1, E820_RESERVED = 2 };
+struct e820_entry {
+	uint64_t addr, len;
+	uint32_t type;
+} __attribute__((packed));
+_Static_assert(sizeof(struct e820_entry) == 20, "boot_params layout");
+#define X86_E820_MAX 8
+/* Fills out[] in rising order; returns how many. */
+unsigned x86_e820(const struct memmap *, struct e820_entry out[X86_E820_MAX]);
+
+/* --- mptable.c [MPS-1.4] --- */
+#define MPFP_LEN 16
+#define MP_BUS_PCI 0                    /* the bus ID PCI interrupts name */
+/* The configuration table, to be placed at `base`, and the floating pointer to it. */
+void x86_mptable(const struct vm *, uint64_t base, struct blob *table, uint8_t fp[MPFP_LEN]);
+
+/* --- smbios.c [SMBIOS-3.4] --- */
+#define SM3_LEN 24
+/* Structures to be placed at `base`, and the 64-bit entry point. */
+void x86_smbios(const struct vm *, uint64_t base, struct blob *structs, uint8_t entry[SM3_LEN]);
+
+/* --- tables_print.c: decoded text for `plan`, byte-stable --- */
+void mptable_print(const struct blob *table, FILE *);
+void smbios_print(const struct blob *structs, FILE *);
+
+/* --- tables.c --- */
+/* Builds every table and copies it into guest memory.  0 or -errno (reported).  Main thread. */
+int x86_place_tables(struct vm *);
+/* arch_info.print_tables and .write_tables. */
+int x86_print_tables(struct vm *, FILE *);
+int x86_write_tables(struct vm *, const char *dir);
+
+/* --- linux.c and pvh.c: kernel, initrd and what the boot protocol hands over.  0 or -errno (reported). --- */
+int x86_load_bzimage(struct vm *, const struct image *, struct entry *);
+int x86_load_pvh(struct vm *, const struct image *, struct entry *);
+
+/* --- boot.c: arch_info.load, and what both protocols share --- */
+/* The kernel command line, "" when there is none. */
+const char *x86_cmdline(const struct vm *);
+/* Address of the RSDP, 0 when the machine has no ACPI tables. */
+uint64_t x86_rsdp(const struct vm *);
+/* Copies the command line to X86_CMDLINE; `max` bytes without its NUL is what the kernel takes. */
+int x86_put_cmdline(struct vm *, const struct image *, uint64_t max);
+/* Copies the initrd to the end of [floor, ceiling) within low RAM; *gpa is 0 when there is none. */
+int x86_put_initrd(struct vm *, const struct image *, uint64_t floor, uint64_t ceiling, uint64_t *gpa);
+/* Copies segment i to `gpa` and zeroes the rest of its memory if `zero`. */
+int x86_put_segment(struct vm *, const struct image *, unsigned i, uint64_t gpa, bool zero);
+int x86_load(struct vm *, const struct image *, struct entry *out);
+
+/* Sum of bytes modulo 256: 0 over a table with its checksum. */
+uint8_t x86_sum(const void *data, size_t len);
+
+#endif

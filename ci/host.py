@@ -1,0 +1,464 @@
+#!/usr/bin/env python3
+"""ci/host.py: boot a test host (an emulated machine with real KVM) once and run scenarios in it.
+
+Hosts: svm (x86, QEMU), vtx (x86 with VT-x and EPT, Bochs), gicv3 and gicv2 (arm64, QEMU). The scenarios are
+tests/host/NAME.sh; comment lines at their top say which hosts they are for, and what else the runner must know:
+    # hosts: svm gicv3 gicv2      default: all but vtx
+    # timeout: 60                 seconds inside the host, default 60
+    # needs: /bm/a|/bm/b /bm/c    files that must be there, | between alternatives; skipped otherwise
+One line per scenario, a failed one's output below it, and last 'N passed, M failed'. Exit status 0 when at least one
+scenario ran and none failed. The whole console is in build/hosts/HOST.log.
+
+A scenario is run once. Only when the emulator itself dies (an assertion or signal of its own) is the scenario that it
+took along run again in a new host, and that is said. A host that freezes or panics is a failure of the scenario.
+"""
+import argparse
+import fcntl
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import cpio  # noqa: E402  (ci/cpio.py)
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SCENARIOS = os.path.join(TOP, "tests", "host")
+ARCH = {"svm": "x86", "vtx": "x86", "gicv3": "arm64", "gicv2": "arm64"}
+TTY = {"x86": "ttyS0", "arm64": "ttyAMA0"}
+# Slowness of a host relative to the others: all time limits are multiplied by it.
+SLOWNESS = {"svm": 1, "gicv3": 1, "gicv2": 1, "vtx": 5}
+PROTOCOL = re.compile(r"@@ (ready|tick|begin|ok|FAIL|log|endlog|end|broken|exit)\b ?(.*)")
+
+
+class Trouble(Exception):
+    """Something that makes going on pointless; the message says what to do."""
+
+
+# --- scenarios ---
+
+class Scenario:
+    def __init__(self, name):
+        self.name = name
+        self.path = os.path.join(SCENARIOS, name + ".sh")
+        self.hosts, self.timeout, self.needs = ["svm", "gicv3", "gicv2"], 60, []
+        try:
+            with open(self.path, encoding="utf-8") as f:
+                head = f.read().split("\n\n")[0]
+        except FileNotFoundError:
+            raise Trouble(f"no scenario '{name}': 'ci/host.py --list' shows them all") from None
+        for key, value in re.findall(r"^# (hosts|timeout|needs): *(.*?) *$", head, re.M):
+            if key == "hosts":
+                self.hosts = value.split()
+            elif key == "timeout":
+                self.timeout = int(value)
+            else:
+                self.needs = value.split()
+
+
+def all_scenarios():
+    names = sorted(f[:-3] for f in os.listdir(SCENARIOS) if f.endswith(".sh") and f != "lib.sh")
+    return [Scenario(n) for n in names]
+
+
+# --- what the host boots ---
+
+def payload_files(args, arch):
+    """(path in the host, path here) of all that may change from run to run."""
+    cache = os.path.join(TOP, "build", "cache", arch)
+    skep = args.skep or os.path.join(TOP, "build", arch, "skep")
+    if not os.path.exists(skep):
+        raise Trouble(f"{os.path.relpath(skep)} is missing: run 'make ARCH={arch}'")
+    files = [("bin/skep", skep), ("g/vmlinuz", f"{cache}/vmlinuz"), ("g/initrd", f"{cache}/guest.cpio.gz")]
+    files += [(f"t/{f}", os.path.join(SCENARIOS, f)) for f in sorted(os.listdir(SCENARIOS)) if f.endswith(".sh")]
+    guests = os.path.join(TOP, "build", arch, "tests", "guest")
+    if os.path.isdir(guests):
+        files += [(f"bm/{f}", os.path.join(guests, f)) for f in sorted(os.listdir(guests))
+                  if os.path.isfile(os.path.join(guests, f)) and not f.endswith((".o", ".d"))]
+    for item in args.add:
+        source, colon, target = item.partition(":")
+        if not colon or not os.path.isfile(source):
+            raise Trouble(f"--add {item}: want SOURCE:PATH-IN-HOST, SOURCE a file")
+        files.append((target.lstrip("/"), source))
+    return files
+
+
+def write_initrd(out, arch, files, scenarios, slow, command):
+    archive = cpio.Archive()
+    for target, source in files:
+        archive.source(target, source)
+    archive.file("t/list", "".join(f"{s.name} {s.timeout * slow}\n" for s in scenarios).encode())
+    if command:
+        archive.file("t/exec", command.encode() + b"\n")
+    with open(os.path.join(TOP, "build", "cache", arch, "host.cpio.gz"), "rb") as f:
+        base = f.read()
+    with open(out, "wb") as f:
+        f.write(base)
+        f.write(archive.bytes())
+
+
+def qemu_command(args, arch, initrd, append):
+    if arch == "x86":
+        command = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max"]
+    else:
+        cpu = {"gicv3": "neoverse-n1", "gicv2": "cortex-a72"}[args.host]
+        command = ["qemu-system-aarch64", "-M", f"virt,virtualization=on,gic-version={args.host[-1]}", "-cpu", cpu]
+    cpus = "2"
+    if args.icount:
+        cpus = "1"  # with two, the x86 machine hangs in SeaBIOS (seen with QEMU 7.2)
+        command += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    else:
+        command += ["-accel", "tcg"]
+    command += ["-smp", cpus, "-m", str(args.memory or 2048), "-nodefaults", "-nographic", "-no-reboot",
+                "-kernel", os.path.join(TOP, "build", "cache", arch, "vmlinuz"), "-initrd", initrd, "-append", append]
+    if args.interactive:
+        # Ctrl-] instead of Ctrl-A, which is skep's own escape.
+        return command + ["-echr", "0x1d", "-serial", "mon:stdio"]
+    return command + ["-serial", "stdio"]
+
+
+BOCHSRC = """\
+# written by ci/host.py
+megs: {memory}
+cpu: model=corei7_skylake_x, count=1, ips=50000000, reset_on_triple_fault=0
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+ata0-master: type=cdrom, path={iso}, status=inserted
+boot: cdrom
+display_library: rfb, options="timeout=0"
+com1: enabled=1, mode=file, dev={serial}
+speaker: enabled=1, mode=none
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+clock: sync=none
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+log: {log}
+"""
+
+
+def bochs_command(args, initrd, append, work):
+    """An ISO with isolinux, since Bochs boots no kernel by itself. Returns (command, environment, serial output file)."""
+    tree = os.path.join(work, "iso")
+    subprocess.run(["rm", "-rf", tree], check=True)
+    os.makedirs(tree)
+    for source in ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32"):
+        if not os.path.exists(source):
+            raise Trouble("the VT-x host needs Bochs and isolinux: run 'ci/setup.sh vtx'")
+        subprocess.run(["cp", source, tree], check=True)
+    os.link(initrd, os.path.join(tree, "initrd"))
+    subprocess.run(["cp", os.path.join(TOP, "build", "cache", "x86", "vmlinuz"), tree], check=True)
+    with open(os.path.join(tree, "isolinux.cfg"), "w", encoding="ascii") as f:
+        f.write(f"default host\nprompt 0\nlabel host\n kernel vmlinuz\n append initrd=initrd {append}\n")
+    iso, serial = os.path.join(work, "host.iso"), os.path.join(work, "serial")
+    subprocess.run(["xorriso", "-report_about", "SORRY", "-as", "mkisofs", "-o", iso, "-b", "isolinux.bin", "-c", "boot.cat",
+                    "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", tree], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(serial, "wb"):
+        pass
+    rc, script = os.path.join(work, "bochsrc"), os.path.join(work, "debugger")
+    with open(rc, "w", encoding="ascii") as f:
+        f.write(BOCHSRC.format(memory=args.memory or 1024, iso=iso, serial=serial, log=os.path.join(work, "bochs.log")))
+    with open(script, "w", encoding="ascii") as f:
+        f.write("c\n")
+    env = dict(os.environ, LTDL_LIBRARY_PATH="/usr/lib/x86_64-linux-gnu/bochs/plugins", BXSHARE="/usr/share/bochs")
+    return ["bochs", "-q", "-f", rc, "-rc", script, "-unlock"], env, serial
+
+
+# --- one life of one host ---
+
+class Host:
+    """A running emulator and the lines of its console."""
+
+    def __init__(self, args, scenarios, log):
+        arch = ARCH[args.host]
+        self.args, self.log = args, log
+        self.work = os.path.join(TOP, "build", "hosts", args.host)
+        initrd = os.path.join(self.work, "initrd")
+        write_initrd(initrd, arch, payload_files(args, arch), scenarios, args.slow, args.exec)
+        append = f"console={TTY[arch]} panic=-1 quiet skep.host={args.host} skep.slow={args.slow}"
+        if args.shell:
+            append += " skep.shell"
+        env, self.serial = None, None
+        if args.host == "vtx":
+            command, env, serial = bochs_command(args, initrd, append, self.work)
+            self.serial = open(serial, "rb")  # pylint: disable=consider-using-with
+        else:
+            command = qemu_command(args, arch, initrd, append)
+        self.log.write(f"### {shlex.join(command)}\n".encode())
+        self.log.flush()
+        out = self.log if self.serial else subprocess.PIPE
+        try:
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                command, env=env, cwd=self.work, stdout=out, stderr=None if args.interactive else self.log,
+                stdin=None if args.interactive else subprocess.DEVNULL)
+        except FileNotFoundError:
+            raise Trouble(f"{command[0]} is missing: run 'ci/setup.sh {'vtx' if self.serial else 'hosts'}'") from None
+        self.buffer = b""
+
+    def read(self, seconds):
+        """Console bytes, b'' when the emulator has ended, None when it is silent for so long."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.serial:
+                ended = self.process.poll() is not None  # before reading, so that the last bytes are not lost
+                data = self.serial.read(65536)
+                if data or ended:
+                    break
+                time.sleep(0.2)
+                if time.monotonic() > deadline:
+                    return None
+            else:
+                ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+                if not ready:
+                    return None
+                data = os.read(self.process.stdout.fileno(), 65536)
+                break
+        self.log.write(data)
+        self.log.flush()
+        return data
+
+    def lines(self, silence):
+        """Yield the console's lines; ends with the emulator. Raises TimeoutError after so many seconds of silence."""
+        while True:
+            data = self.read(silence)
+            if data is None:
+                raise TimeoutError
+            if not data:
+                return
+            *done, self.buffer = (self.buffer + data).split(b"\n")
+            for line in done:
+                yield line.decode(errors="replace").rstrip("\r")
+
+    def stop(self):
+        """End the emulator, if it has not ended by itself; its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+
+class Run:
+    """All scenarios of one invocation, over as many lives of the host as it takes."""
+
+    def __init__(self, args, scenarios, log):
+        self.args, self.log = args, log
+        self.todo = list(scenarios)
+        self.died_in = set()
+        self.passed = self.failed = 0
+
+    def report(self, ok, name, text, excerpt=()):
+        self.passed += ok
+        self.failed += not ok
+        print(f"{'ok  ' if ok else 'FAIL'} {self.args.host}/{name} {text}", flush=True)
+        for line in excerpt:
+            print("    | " + line)
+        sys.stdout.flush()
+
+    def note(self, text):
+        print(f"note {self.args.host}: {text}", flush=True)
+
+    def one_life(self):
+        """Boot the host, go through the list, and find out how it ended. True when something was achieved."""
+        host = Host(self.args, self.todo, self.log)
+        started, before = time.monotonic(), len(self.todo)
+        running, ready, ended, excerpt, recent, frozen = None, False, False, None, [], False
+        try:
+            for line in host.lines(self.args.timeout):
+                recent = (recent + [line])[-30:]
+                found = PROTOCOL.search(line)
+                if not found:
+                    if excerpt is not None:
+                        excerpt.append(line)
+                    continue
+                word, rest = found.groups()
+                if word == "ready":
+                    ready = True
+                    if self.args.verbose:
+                        self.note(f"up after {time.monotonic() - started:.1f} s")
+                elif word == "begin":
+                    running = self.todo[0]
+                elif word == "ok":
+                    self.todo.pop(0)
+                    self.report(True, running.name, f"({rest.split()[-1]} s)")
+                    running = None
+                elif word == "FAIL":
+                    verdict = rest.split(" ", 2)
+                elif word == "log":
+                    excerpt = []
+                elif word == "endlog":
+                    self.todo.pop(0)
+                    self.report(False, running.name, f"({verdict[1]} s) {verdict[2]}", excerpt)
+                    running, excerpt = None, None
+                elif word == "broken":
+                    raise Trouble(f"host {self.args.host}: {rest}; see {self.log.name}")
+                elif word == "end":
+                    ended = True
+        except TimeoutError:
+            frozen = True
+        finally:
+            frozen = frozen and host.process.poll() is None
+            status = host.stop()
+        if ended:
+            if self.args.verbose:
+                self.note(f"whole run {time.monotonic() - started:.1f} s")
+            return True
+        if self.args.host == "vtx" and status == 1:
+            status = 0  # the guest's power-off ends Bochs through its panic handler, with status 1
+        if frozen:
+            how = f"no sign of life from the host for {self.args.timeout} s"
+        elif status == 0:
+            how = "the host went down"
+        else:
+            how = f"emulator died ({describe(status)})"
+        self.blame(running, frozen or status == 0, how, recent)
+        return ready and len(self.todo) < before or running is not None
+
+    def blame(self, running, host_down, how, recent):
+        """The host is gone before its list was done."""
+        if not running:
+            self.note(f"{how} between scenarios; last lines:")
+            for line in recent:
+                print("    | " + line)
+        elif host_down or running.name in self.died_in:
+            self.todo.pop(0)
+            self.report(False, running.name, how, recent)
+        else:
+            self.died_in.add(running.name)
+            self.note(f"{how} during {running.name}, which is run again in a new host")
+
+    def all(self):
+        idle = 0
+        while self.todo:
+            idle = 0 if self.one_life() else idle + 1
+            if idle == 2:
+                for scenario in self.todo:
+                    self.report(False, scenario.name, "the host does not come up")
+                break
+        print(f"{self.passed} passed, {self.failed} failed", flush=True)
+        return 0 if self.passed and not self.failed else 1
+
+
+def describe(status):
+    if status < 0:
+        return signal.Signals(-status).name
+    return f"exit status {status}"
+
+
+# --- developers ---
+
+def interactive(args, log):
+    """A shell in the host, or one command whose exit status becomes ours."""
+    if args.host == "vtx":
+        raise Trouble("the VT-x host has no input: give it scenarios instead")
+    host = Host(args, [], log)
+    status, held = None, b""
+    try:
+        while True:
+            data = host.read(3600)
+            if not data:
+                break
+            # Show everything but the protocol, without holding back a prompt.
+            held += data if status is None else b""
+            while True:
+                found = re.search(rb"@@ (ready|exit \d+)\r?\n", held)
+                if not found:
+                    break
+                if found.group(1).startswith(b"exit"):
+                    status = int(found.group(1).split()[1])
+                    held = held[:found.start()]  # what follows is the host's own power-off
+                else:
+                    held = held[:found.start()] + held[found.end():]
+            cut = held.rfind(b"@")
+            keep = held[cut - 1 if cut and held[cut - 1:cut] == b"@" else cut:] if 0 <= cut and len(held) - cut < 14 else b""
+            os.write(1, held[:len(held) - len(keep)])
+            held = keep
+        os.write(1, held)
+    finally:
+        host.stop()
+    if args.exec and status is None:
+        raise Trouble(f"the host ended before its command did; see {log.name}")
+    return status or 0
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("host", nargs="?", choices=sorted(ARCH), metavar="HOST", help="svm, vtx, gicv3 or gicv2")
+    parser.add_argument("scenario", nargs="*", help="names of scenarios (default: all that are for this host)")
+    parser.add_argument("--icount", action="store_true", help="the host's clock counts instructions (QEMU hosts)")
+    parser.add_argument("--timeout", type=int, default=90, help="seconds of silence that mean a frozen host")
+    parser.add_argument("--slow", type=int, default=1, metavar="N", help="multiply all time limits, on a busy machine")
+    parser.add_argument("--memory", type=int, help="the host's memory in MB")
+    parser.add_argument("--skep", help="the binary to test (default: build/ARCH/skep)")
+    parser.add_argument("--add", action="append", default=[], metavar="SRC:DST", help="another file for the host")
+    parser.add_argument("--keep-log", metavar="FILE", help="console log (default: build/hosts/HOST.log)")
+    parser.add_argument("--shell", action="store_true", help="an interactive host; Ctrl-] x ends it")
+    parser.add_argument("--exec", metavar="COMMAND", help="run one command line on the host's console, then power off")
+    parser.add_argument("--list", action="store_true", help="show scenarios and their hosts")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also say how long the host took")
+    args = parser.parse_args()
+    args.interactive = args.shell or args.exec is not None
+    if not args.host and not args.list:
+        parser.error("name a host: svm, vtx, gicv3 or gicv2")
+    return args
+
+
+def choose(args):
+    if args.scenario:
+        return [Scenario(n) for n in args.scenario]
+    arch, chosen = ARCH[args.host], []
+    targets = {"/" + target for target, _ in payload_files(args, arch)}
+    for scenario in all_scenarios():
+        if args.host not in scenario.hosts:
+            continue
+        missing = [n for n in scenario.needs if not targets.intersection(n.split("|"))]
+        if missing:
+            print(f"skip {args.host}/{scenario.name} needs {' '.join(missing)}", flush=True)
+        else:
+            chosen.append(scenario)
+    return chosen
+
+
+def main():
+    args = parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if args.list:
+            for scenario in all_scenarios():
+                if not args.host or args.host in scenario.hosts:
+                    print(f"{scenario.name:20} {' '.join(scenario.hosts)}")
+            return 0
+        if subprocess.run([os.path.join(TOP, "ci", "assets.sh"), ARCH[args.host]], check=False).returncode:
+            raise Trouble("ci/assets.sh failed")
+        args.slow *= SLOWNESS[args.host]
+        args.timeout *= args.slow
+        log = args.keep_log or os.path.join(TOP, "build", "hosts", args.host + ".log")
+        os.makedirs(os.path.dirname(os.path.abspath(log)), exist_ok=True)
+        work = os.path.join(TOP, "build", "hosts", args.host)
+        os.makedirs(work, exist_ok=True)
+        with open(os.path.join(work, "lock"), "wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Trouble(f"another {args.host} host of this tree is running") from None
+            with open(log, "wb") as file:
+                return interactive(args, file) if args.interactive else Run(args, choose(args), file).all()
+    except Trouble as trouble:
+        print(f"host.py: {trouble}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("host.py: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

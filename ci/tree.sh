@@ -1,0 +1,54 @@
+#!/bin/bash
+# Rules of the source tree that a compiler does not check.  One line a rule, then 'N passed, N failed'.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+passed=0 failed=0
+
+rule() {
+	local name=$1
+	shift
+	local found
+	found=$("$@")
+	if [ -z "$found" ]; then
+		passed=$((passed + 1))
+		echo "ok   tree/$name"
+	else
+		failed=$((failed + 1))
+		echo "FAIL tree/$name"
+		printf '%s\n' "$found" | head -n 20
+	fi
+}
+
+sources() { find common devices loaders arch tests -name '*.[ch]'; }
+
+arch_conditionals() {
+	sources | grep -vE '^(arch|tests/guest)/' | xargs grep -nE '^[[:space:]]*#[[:space:]]*(if|ifdef|ifndef|elif).*(__x86_64__|__aarch64__|__amd64__|CONFIG_(X86|ARM))'
+}
+kvm_ioctls() { grep -rnE '\bioctl\(.*KVM_' devices loaders common --include='*.c' | grep -vE '^common/(kvm|vcpu)\.c:'; }
+kvm_headers() { grep -rln 'linux/kvm.h' devices loaders arch --include='*.[ch]' | grep -vE '^arch/[a-z0-9]+/kvm[_.]'; }
+long_files() { sources | xargs wc -l | awk '$2 != "total" && $1 > 800 { print $2": "$1" lines" }'; }
+untested() {
+	local f t
+	for f in common/*.c devices/*.c devices/*/*.c loaders/*.c; do
+		t=tests/unit/${f%.c}_test.c
+		[ -e "$t" ] || grep -qsF " $f" tests/unit/covered-elsewhere || echo "$f has no $t and is not in tests/unit/covered-elsewhere"
+	done
+}
+gone_paths() {
+	grep -ohE '`(arch|common|devices|loaders|tests|ci|docs)/[A-Za-z0-9_./-]*`' README.md docs/*.md | tr -d '`' | sort -u | while read -r p; do
+		[ -e "$p" ] || echo "documentation names $p, which does not exist"
+	done
+}
+shell_errors() { find ci tests .ci -name '*.sh' -o -path .ci/run | xargs shellcheck -x -S warning 2>&1; }
+unfinished() { sources | xargs grep -nE '\b(TODO|FIXME|XXX|HACK)\b'; }
+
+rule no-arch-conditionals arch_conditionals
+rule kvm-ioctls-in-place kvm_ioctls
+rule kvm-headers-in-place kvm_headers
+rule files-below-800-lines long_files
+rule every-file-has-its-test untested
+rule docs-name-existing-paths gone_paths
+rule shellcheck shell_errors
+rule nothing-unfinished unfinished
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,32 @@
+/*
+ * Subcommands.  Each takes its own argument vector, argv[0] being its name, and returns an exit status.  What it
+ * wrote to standard output is flushed and checked by cmd_main().
+ */
+#ifndef COMMON_CMD_CMD_H
+#define COMMON_CMD_CMD_H
+
+struct cmd {
+	const char *name;
+	const char *synopsis;           /* behind "skep NAME" */
+	const char *help;
+	int (*fn)(int argc, char **argv);
+};
+extern const struct cmd cmds[];         /* NULL name ends */
+
+/* skep's main(): the command is argv[1], or the name skep was invoked as (`bhyve`).  Exit status. */
+int cmd_main(int argc, char **argv);
+/* The same without the process-wide preparations, for tests. */
+int cmd_dispatch(int argc, char **argv);
+/* "skep NAME: sentence" and where help is, on standard error.  STATUS_USAGE. */
+int cmd_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+int cmd_run(int argc, char **argv);     /* argv[0] "bhyve": with that personality */
+int cmd_plan(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_console(int argc, char **argv);
+int cmd_config(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+
+#endif

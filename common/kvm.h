@@ -1,0 +1,29 @@
+/*
+ * The generic KVM calls: the only ioctls on KVM descriptors outside arch/<a>/kvm_*.c [KVM-API].
+ */
+#ifndef COMMON_KVM_H
+#define COMMON_KVM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vm;
+struct mem_region;
+
+/* ioctl that restarts on EINTR; the result, or -errno (not reported). */
+int kvm_ioctl(int fd, unsigned long req, const void *arg);
+/* As kvm_ioctl with an integer argument. */
+int kvm_ioctl_n(int fd, unsigned long req, unsigned long arg);
+/* Opens /dev/kvm and checks its API version; descriptor or -errno (reported with the remedy). */
+int kvm_open(void);
+int kvm_cap(int fd, long cap);                  /* 0: absent */
+int kvm_create_vm(struct vm *);
+int kvm_add_memslots(struct vm *);
+/*
+ * An eventfd that fires when the guest writes `len` bytes at addr (len 0: any size).  `on` false removes it.
+ * Any thread.  0 or -errno (not reported: the caller falls back to ordinary exits).
+ */
+int kvm_ioeventfd(struct vm *, int fd, uint64_t addr, unsigned len, bool pio, bool on);
+
+#endif

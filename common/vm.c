@@ -1,0 +1,443 @@
+/*
+ * Building a VM out of its configuration, and running it: requests, policies, in-process reset, signals.
+ */
+#include "common/vm.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "common/conf.h"
+#include "common/kvm.h"
+#include "common/log.h"
+#include "common/rundir.h"
+#include "devices/pci/pci.h"
+
+const char *const vm_cause_names[CAUSES] = {
+	[CAUSE_NONE] = "none", [CAUSE_POWEROFF] = "guest-poweroff", [CAUSE_RESET] = "guest-reset", [CAUSE_CRASH] = "guest-crash",
+	[CAUSE_HOST_ERROR] = "host-error", [CAUSE_SIGNAL] = "signal",
+};
+
+/* --- building --- */
+
+static enum vm_action policy_of(const struct vm *vm, const char *key)
+{
+	const char *v = conf_str(vm->conf, key);
+	return strcmp(v, "restart") == 0 ? ACTION_RESTART : strcmp(v, "pause") == 0 ? ACTION_PAUSE : ACTION_EXIT;
+}
+
+static int check_limits(struct vm *vm)
+{
+	uint64_t want = conf_u64(vm->conf, "memory.size");
+	vm->nvcpus = (unsigned)conf_u64(vm->conf, "cpus");
+	if (vm->nvcpus > vm->arch->max_vcpus)
+		return err_msg(-EINVAL, "cpus: %u vCPUs asked for, a %s machine has at most %u", vm->nvcpus, vm->arch->name, vm->arch->max_vcpus);
+	struct sysinfo si;
+	if (vm->dry || sysinfo(&si) < 0)
+		return 0;
+	uint64_t have = (uint64_t)(si.totalram + si.totalswap) * si.mem_unit;
+	if (want > have)
+		return err_msg(-ENOMEM, "memory.size: %" PRIu64 " MiB asked for, this host has %" PRIu64 " MiB with swap; give a smaller -m",
+			       want >> 20, have >> 20);
+	return 0;
+}
+
+static int check_vcpu_limit(const struct vm *vm)
+{
+	int max = kvm_cap(vm->kvm_fd, KVM_CAP_MAX_VCPUS);
+	if (max > 0 && vm->nvcpus > (unsigned)max)
+		return err_msg(-EINVAL, "cpus: %u vCPUs asked for, KVM on this host allows %d", vm->nvcpus, max);
+	return 0;
+}
+
+static int add_ram(struct vm *vm)
+{
+	static const char *const names[MEMMAP_RAM_MAX] = { "ram-low", "ram-high" };
+	for (unsigned i = 0; i < vm->map.nram; i++) {
+		int err = mem_add(&vm->mem, names[i], vm->map.ram[i].base, vm->map.ram[i].len);
+		if (err)
+			return err;
+		struct mem_region *r = &vm->mem.r[vm->mem.n - 1];
+		if (!conf_bool(vm->conf, "memory.guest_in_core"))
+			madvise(r->hva, r->len_bytes, MADV_DONTDUMP);
+		if (!vm->dry && conf_bool(vm->conf, "memory.wired") && mlock(r->hva, r->len_bytes) < 0)
+			return err_sys("memory.wired: locking %" PRIu64 " MiB (raise 'ulimit -l' or leave out -S)", r->len_bytes >> 20);
+	}
+	return vm->dry ? 0 : kvm_add_memslots(vm);
+}
+
+static int add_chip(struct vm *vm, const struct board_chip *c)
+{
+	const struct device_class *cls = device_class_find(c->cls);
+	int err = 0;
+	if (c->if_key && !conf_raw(vm->conf, c->if_key))
+		return 0;
+	if (!cls)
+		return err_msg(-ENOENT, "board: no device class '%s'", c->cls);
+	struct device *d = device_new(vm, cls, c->id, &err);
+	if (!d)
+		return err;
+	d->gsi = c->gsi;
+	if (c->gsi != DEV_NO_GSI)
+		err = irq_connect(vm, &d->irq, c->gsi);
+	return err ? err : device_place(d, c->pio ? &vm->pio : &vm->mmio, c->base);
+}
+
+static int add_board(struct vm *vm)
+{
+	for (const struct board_chip *c = vm->arch->boards[0]->chips; c->cls; c++) {
+		int err = add_chip(vm, c);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+struct pci_scan {
+	struct vm *vm;
+	int err;
+};
+
+/* conf_walk: "pci.B.S.F.device=CLASS" makes the device. */
+static void add_pci_device(const char *key, const char *value, const char *origin, void *arg)
+{
+	struct pci_scan *scan = arg;
+	size_t len = strlen(key), suffix = strlen(".device");
+	char id[32];
+	(void)origin;
+	if (scan->err || strncmp(key, "pci.", 4) != 0 || len <= suffix || strcmp(key + len - suffix, ".device") != 0 || len - suffix >= sizeof(id))
+		return;
+	snprintf(id, sizeof(id), "%.*s", (int)(len - suffix), key);
+	if (strcmp(value, CONF_LPC) == 0)
+		return;         /* the machine has its own, where firmware looks for it */
+	const struct device_class *cls = device_class_find(value);
+	if (!cls || !cls->pci)
+		scan->err = err_msg(-EINVAL, "%s: '%s' is no PCI device of this version", id, value);
+	else
+		device_new(scan->vm, cls, id, &scan->err);
+}
+
+static int add_pci(struct vm *vm)
+{
+	struct pci_scan scan = { .vm = vm };
+	int err = pci_host_new(vm);
+	if (err)
+		return err;
+	conf_walk(vm->conf, add_pci_device, &scan);
+	return scan.err ? scan.err : vm->arch->add_fixed(vm);
+}
+
+/* BARs, kernel and tables: at start and at every in-process reset. */
+static int vm_boot(struct vm *vm)
+{
+	int err = pci_assign(vm);
+	if (!err && vm->image.kind != IMAGE_NONE)
+		err = vm->arch->load(vm, &vm->image, &vm->entry);
+	vm->boots++;
+	return err;
+}
+
+/* The lock on the VM's name, its log, and what `list` shows. */
+static int open_rundir(struct vm *vm)
+{
+	char path[PATH_MAX];
+	int err = rundir_open(vm->name, &vm->rundir, &vm->lock_fd);
+	if (!err)
+		err = rundir_write_info(vm->rundir, vm->conf);
+	if (err || conf_str(vm->conf, "log.file"))
+		return err;
+	snprintf(path, sizeof(path), "%s/log", vm->rundir);
+	return log_open(path);
+}
+
+static int vm_build(struct vm *vm)
+{
+	const char *kernel = conf_str(vm->conf, "kernel");
+	if (!kernel && !vm->dry)
+		return err_msg(-EINVAL, "nothing to boot: give --kernel FILE");
+	if (!kernel && conf_str(vm->conf, "initrd"))
+		return err_msg(-EINVAL, "--initrd without --kernel: give --kernel FILE as well");
+	int err = check_limits(vm);
+	if (!err)
+		err = vm->arch->memmap(vm->conf, &vm->map);
+	if (!err && kernel)
+		err = image_open(&vm->image, kernel, conf_str(vm->conf, "initrd"), vm->arch->name);
+	if (!err && !vm->dry)
+		err = open_rundir(vm);
+	if (!err && !vm->dry)
+		err = kvm_create_vm(vm);
+	if (!err && !vm->dry)
+		err = check_vcpu_limit(vm);
+	if (!err)
+		err = irq_init(vm);
+	if (!err)
+		err = bus_init(&vm->mmio, "mmio", UINT64_MAX, &vm->next_stat_id);
+	if (!err)
+		err = bus_init(&vm->pio, "pio", 0xffff, &vm->next_stat_id);
+	if (!err && !vm->dry)
+		err = arch_vm_init(vm);
+	if (!err)
+		err = add_ram(vm);
+	if (!err)
+		err = add_board(vm);
+	if (!err)
+		err = add_pci(vm);
+	if (!err && !vm->dry)
+		err = vcpus_create(vm);
+	if (!err && !vm->dry)
+		err = arch_irqchip_seal(vm);
+	return err ? err : vm_boot(vm);
+}
+
+/* Before the first thread, so that every thread inherits the mask and only the loop sees the signals. */
+static int catch_signals(struct vm *vm)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &set, &vm->old_mask);
+	vm->sig_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return vm->sig_fd < 0 ? err_sys("signalfd") : 0;
+}
+
+int vm_create(struct conf *conf, const struct arch_info *arch, bool dry, struct vm **out)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return -ENOMEM;
+	const char *name = conf_str(conf, "name");
+	snprintf(vm->name, sizeof(vm->name), "%s", name ? name : "vm");
+	vm->conf = conf;
+	vm->arch = arch;
+	vm->dry = dry;
+	vm->kvm_fd = vm->fd = vm->lock_fd = vm->sig_fd = -1;
+	vm->next_stat_id = 1;
+	vm->cause_vcpu = UINT_MAX;
+	pthread_mutex_init(&vm->park_lock, NULL);
+	pthread_mutex_init(&vm->req_lock, NULL);
+	pthread_cond_init(&vm->park_cond, NULL);
+	pthread_cond_init(&vm->resume_cond, NULL);
+	vm->policy.reboot = policy_of(vm, "on_reboot");
+	vm->policy.poweroff = policy_of(vm, "on_poweroff");
+	vm->policy.crash = policy_of(vm, "on_crash");
+	vm->strict_io = conf_bool(conf, "x86.strictio");
+	vm->loop = loop_new();
+	int err = vm->loop ? 0 : -ENOMEM;
+	if (!err && !dry)
+		err = catch_signals(vm);
+	if (!err)
+		err = vm_build(vm);
+	if (err) {
+		vm_free(vm);
+		return err;
+	}
+	*out = vm;
+	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void vm_free(struct vm *vm)
+{
+	vcpus_destroy(vm);
+	while (vm->ndevs)
+		device_free(vm->devs[--vm->ndevs]);
+	free(vm->devs);
+	pci_host_free(vm->pci);
+	if (vm->fd >= 0)
+		arch_vm_fini(vm);
+	irq_fini(vm);
+	bus_fini(&vm->mmio);
+	bus_fini(&vm->pio);
+	close_fd(vm->fd);
+	close_fd(vm->kvm_fd);
+	if (vm->sig_fd >= 0) {
+		close(vm->sig_fd);
+		pthread_sigmask(SIG_SETMASK, &vm->old_mask, NULL);
+	}
+	mem_fini(&vm->mem);
+	image_close(&vm->image);
+	loop_free(vm->loop);
+	if (vm->rundir)
+		rundir_close(vm->rundir, vm->lock_fd);
+	pthread_mutex_destroy(&vm->park_lock);
+	pthread_mutex_destroy(&vm->req_lock);
+	pthread_cond_destroy(&vm->park_cond);
+	pthread_cond_destroy(&vm->resume_cond);
+	free(vm);
+}
+
+struct device *vm_device(const struct vm *vm, const char *id)
+{
+	for (unsigned i = 0; i < vm->ndevs; i++) {
+		if (strcmp(vm->devs[i]->id, id) == 0)
+			return vm->devs[i];
+	}
+	return NULL;
+}
+
+/* --- running --- */
+
+void vm_pause(struct vm *vm)
+{
+	vcpus_request_park(vm);
+	vcpus_wait_parked(vm);
+	for (unsigned i = 0; i < vm->ndevs; i++) {
+		if (vm->devs[i]->cls->pause)
+			vm->devs[i]->cls->pause(vm->devs[i]);
+	}
+}
+
+void vm_resume(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->ndevs; i++) {
+		if (vm->devs[i]->cls->resume)
+			vm->devs[i]->cls->resume(vm->devs[i]);
+	}
+	vcpus_resume(vm);
+}
+
+/* The same process starts the guest anew; back ends stay as they are.  Everything is paused. */
+static int vm_restart(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->ndevs; i++)
+		device_reset(vm->devs[i]);
+	int err = arch_vm_reset(vm);
+	if (err)
+		return err;
+	irq_reset(vm);
+	err = vm_boot(vm);
+	if (err)
+		return err;
+	vcpus_reset_on_resume(vm);
+	return 0;
+}
+
+static enum vm_action action_for(const struct vm *vm, enum vm_cause cause)
+{
+	switch (cause) {
+	case CAUSE_POWEROFF: return vm->policy.poweroff;
+	case CAUSE_RESET: return vm->policy.reboot;
+	case CAUSE_CRASH: return vm->policy.crash;
+	default: return ACTION_EXIT;
+	}
+}
+
+static int status_for(const struct vm *vm, enum vm_cause cause)
+{
+	switch (cause) {
+	case CAUSE_POWEROFF: return STATUS_POWEROFF;
+	case CAUSE_RESET: return STATUS_RESET;
+	case CAUSE_CRASH: return STATUS_CRASH;
+	case CAUSE_SIGNAL: return STATUS_SIGNAL + vm->cause_signal;
+	default: return STATUS_FAILED;
+	}
+}
+
+static void vm_end(struct vm *vm)
+{
+	vm->status = status_for(vm, vm->cause);
+	log_info("vm", "ends: %s (%s), exit status %d", vm_cause_names[vm->cause], vm->cause_text, vm->status);
+	loop_stop(vm->loop);
+}
+
+/* Loop thread, posted by vm_request(). */
+static void handle_request(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	(void)events;
+	vm_pause(vm);
+	log_info("vm", "%s: %s", vm_cause_names[vm->cause], vm->cause_text);
+	if (vm->cause == CAUSE_CRASH || vm->cause == CAUSE_HOST_ERROR) {
+		log_error("vm", "%s: %s", vm->cause == CAUSE_CRASH ? "guest crashed" : "the host failed", vm->cause_text);
+		vm_print_crash(vm, stderr);
+	}
+	enum vm_action action = action_for(vm, vm->cause);
+	if (action == ACTION_EXIT) {
+		vm_end(vm);
+		return;
+	}
+	if (action == ACTION_PAUSE) {
+		log_warn("vm", "paused after %s, as its policy says; a signal ends it", vm_cause_names[vm->cause]);
+		vm->paused_for_good = true;
+		return;
+	}
+	if (vm_restart(vm)) {
+		vm->cause = CAUSE_HOST_ERROR;
+		vm_end(vm);
+		return;
+	}
+	pthread_mutex_lock(&vm->req_lock);
+	vm->cause = CAUSE_NONE;
+	vm->cause_vcpu = UINT_MAX;
+	vm->cause_text[0] = '\0';
+	vm->button_pressed = false;
+	pthread_mutex_unlock(&vm->req_lock);
+	vm_resume(vm);
+}
+
+void vm_request(struct vm *vm, enum vm_cause cause, const struct vcpu *v, const char *fmt, ...)
+{
+	pthread_mutex_lock(&vm->req_lock);
+	bool first = vm->cause == CAUSE_NONE || (vm->paused_for_good && cause == CAUSE_SIGNAL);
+	if (first) {
+		va_list ap;
+		va_start(ap, fmt);
+		vsnprintf(vm->cause_text, sizeof(vm->cause_text), fmt, ap);
+		va_end(ap);
+		vm->cause = cause;
+		vm->cause_vcpu = v ? v->id : UINT_MAX;
+		atomic_store(&vm->park_requested, true);        /* the caller's own vCPU runs no further */
+		ev_post(vm->loop, handle_request, vm);
+	}
+	pthread_mutex_unlock(&vm->req_lock);
+}
+
+/* SIGTERM and SIGINT press the power button; a second one, or a machine without a listening guest, ends it. */
+static void on_signal(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	struct signalfd_siginfo si;
+	(void)events;
+	if (read(vm->sig_fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	vm->cause_signal = (int)si.ssi_signo;
+	vm->cause_pid = (int)si.ssi_pid;
+	bool polite = si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT;
+	if (polite && !vm->button_pressed && !vm->paused_for_good && arch_power_button(vm)) {
+		vm->button_pressed = true;
+		log_info("vm", "signal %d from process %d: power button pressed", vm->cause_signal, vm->cause_pid);
+		return;
+	}
+	vm_request(vm, CAUSE_SIGNAL, NULL, "signal %d (%s) from process %d", vm->cause_signal, strsignal(vm->cause_signal), vm->cause_pid);
+}
+
+int vm_run(struct vm *vm)
+{
+	if (!ev_fd(vm->loop, vm->sig_fd, EPOLLIN, on_signal, vm))
+		return STATUS_FAILED;
+	vm_resume(vm);
+	int err = loop_run(vm->loop);
+	vcpus_request_park(vm);
+	vcpus_wait_parked(vm);
+	if (err)
+		vm->status = STATUS_FAILED;
+	vm_write_exit_record(vm);
+	return vm->status;
+}

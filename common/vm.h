@@ -1,0 +1,147 @@
+/*
+ * One virtual machine and its vCPUs.  See docs/ARCHITECTURE.md for the threads and their locks.
+ */
+#ifndef COMMON_VM_H
+#define COMMON_VM_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/arch.h"
+#include "common/bus.h"
+#include "common/device.h"
+#include "common/exits.h"
+#include "common/image.h"
+#include "common/irq.h"
+#include "common/loop.h"
+#include "common/mem.h"
+
+struct kvm_run;
+struct msi_table;
+struct pci_host;
+
+/* Why a guest's run ended, or is about to; the order is no ranking. */
+enum vm_cause {
+	CAUSE_NONE,
+	CAUSE_POWEROFF,                 /* by the guest */
+	CAUSE_RESET,                    /* by the guest */
+	CAUSE_CRASH,                    /* triple fault, PSCI crash, unhandled exit */
+	CAUSE_HOST_ERROR,               /* skep or the host failed */
+	CAUSE_SIGNAL,                   /* ended by a signal, or Ctrl-A x */
+	CAUSES
+};
+extern const char *const vm_cause_names[CAUSES];
+
+enum vm_action { ACTION_RESTART, ACTION_EXIT, ACTION_PAUSE };
+
+/* Exit statuses of `skep run` (DESIGN section 4). */
+enum { STATUS_POWEROFF = 0, STATUS_REFUSED = 1, STATUS_USAGE = 2, STATUS_RESET = 3, STATUS_CRASH = 4, STATUS_FAILED = 5, STATUS_SIGNAL = 128 };
+
+struct vcpu {
+	struct vm *vm;
+	unsigned id;
+	int fd;                         /* -1 in a dry VM */
+	struct kvm_run *run;            /* shared with KVM; the vCPU's thread only */
+	size_t run_len;
+	struct vcpu_arch *arch;
+	pthread_t thread;
+	bool started;                   /* the thread exists */
+	bool parked;                    /* under vm->park_lock */
+	bool reset_due;                 /* arch_vcpu_reset() before the next run; under vm->park_lock */
+	int init_err;                   /* of arch_vcpu_init(), once parked for the first time */
+	struct exit_stats exits;
+};
+
+struct vm {
+	char name[64];
+	struct conf *conf;
+	const struct arch_info *arch;
+	struct vm_arch *arch_state;
+	bool dry;                       /* `plan` and tests: no KVM, no host resource behind any device */
+	int kvm_fd, fd;
+	struct memmap map;
+	struct guest_mem mem;
+	struct bus mmio, pio;           /* pio unused where arch->has_pio is false */
+	unsigned next_stat_id;          /* 0 is "unclaimed" */
+	struct loop *loop;
+	struct device **devs;           /* in order of creation */
+	unsigned ndevs;
+	struct pci_host *pci;
+	struct irq_pin *pins;
+	struct msi_table *msi;          /* common/irq.c */
+	struct image image;
+	struct entry entry;
+	struct vcpu *vcpus;
+	unsigned nvcpus;
+	char *rundir;                   /* NULL in a dry VM */
+	int lock_fd;
+
+	/* Parking: vCPU threads stop at the top of their loop while park_requested. */
+	pthread_mutex_t park_lock;
+	pthread_cond_t park_cond, resume_cond;
+	atomic_bool park_requested;
+	bool quit;                      /* under park_lock: parked threads end */
+
+	/* What was asked for last; the first request of a run wins. */
+	pthread_mutex_t req_lock;
+	enum vm_cause cause;
+	unsigned cause_vcpu;            /* UINT_MAX: not a vCPU */
+	char cause_text[160];
+	int cause_signal;
+	int cause_pid;                  /* sender of the signal */
+	unsigned boots;                 /* guest starts in this process, 1 for the first */
+	bool paused_for_good;           /* a policy said pause */
+	bool button_pressed;            /* a signal has pressed the power button in this run */
+	bool strict_io;                 /* a port nobody claims ends the VM */
+	int status;                     /* exit status, once the loop stops */
+	int sig_fd;                     /* signalfd; -1 in a dry VM */
+	sigset_t old_mask;
+	struct { enum vm_action reboot, poweroff, crash; } policy;
+};
+
+/* --- Building (main thread) --- */
+
+/*
+ * A VM from a checked configuration: memory map, RAM, buses, board chips, PCI devices, kernel, tables.  With
+ * `dry`, nothing of the host is opened but the kernel files.  0 or -errno (reported); *out is valid only on 0.
+ */
+int vm_create(struct conf *, const struct arch_info *, bool dry, struct vm **out);
+void vm_free(struct vm *);
+struct device *vm_device(const struct vm *, const char *id);            /* NULL: none of that bus path */
+
+/* --- Running --- */
+
+/* Starts vCPU threads and the event loop; returns the exit status once the VM has ended. */
+int vm_run(struct vm *);
+/*
+ * Ends the guest's present run for a reason; the policy decides what follows.  Any thread; a vCPU thread then
+ * returns EXIT_STOP.  vcpu NULL: not a vCPU's doing.  Later requests of the same run are ignored.
+ */
+void vm_request(struct vm *, enum vm_cause, const struct vcpu *, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* Parks every vCPU and returns when the last one is; then they run on.  Loop thread. */
+void vm_pause(struct vm *);
+void vm_resume(struct vm *);
+
+/* --- common/vcpu.c, main thread --- */
+
+/* Creates vm->nvcpus vCPUs and their threads, parked and initialised.  0 or -errno (reported). */
+int vcpus_create(struct vm *);
+void vcpus_destroy(struct vm *);        /* parks them first */
+/* Asks every vCPU to park and returns at once; vcpus_wait_parked() waits for the last. */
+void vcpus_request_park(struct vm *);
+void vcpus_wait_parked(struct vm *);
+void vcpus_resume(struct vm *);
+/* Each vCPU starts from power-on state, vCPU 0 at vm->entry, when next resumed. */
+void vcpus_reset_on_resume(struct vm *);
+
+/* --- common/exitrec.c --- */
+
+/* Registers and last exits of every vCPU, decoded; vCPUs parked. */
+void vm_print_crash(struct vm *, FILE *);
+/* Writes exit.json in the run directory: why the VM ended.  0 or -errno (reported). */
+int vm_write_exit_record(struct vm *);
+
+#endif

@@ -1,0 +1,103 @@
+/* chardev: grammar, dry operation, history. */
+#include "tests/unit/devices/char/chr.h"
+
+START_TEST(grammar)
+{
+	static const char *const good[] = {
+		"", "stdio", "pty", "null", "unix=/a/b", "unix=x,server", "socket,/a",
+		"tcp=127.0.0.1:4000", "tcp=[::1]:4000", "tcp=:1",
+		"tcp=4000", "tcp=0.0.0.0:65535", "nmdm=pair", "nmdm=pair-A", "/dev/nmdm0B", "file=/x",
+		"/dev/ttyS0", "/dev/pts/3",
+	};
+	static const char *const bad[] = {
+		"stdi", "stdio2", "ptyx", "unix=", "unix=x,client", "unix=,server", "socket,",
+		"tcp=", "tcp=host:1", "tcp=127.0.0.1:65536",
+		"tcp=127.0.0.1:", "tcp=[::1:1", "tcp=[::1]x:1", "tcp=1.2.3:1", "nmdm=", "nmdm=a/b", "nmdm=..", "/dev/nmdm",
+		"/dev/nmdmA", "/dev/nmdm0C", "file=", "mouse", " stdio",
+	};
+	hush();
+	for (size_t i = 0; i < NELEM(good); i++)
+		ck_assert_msg(chardev_check("com1", good[i]) == 0, "%s", good[i]);
+	for (size_t i = 0; i < NELEM(bad); i++)
+		ck_assert_msg(chardev_check("com1", bad[i]) == -EINVAL, "%s", bad[i]);
+	ck_assert_int_eq(chardev_check("com1", NULL), 0);
+	unhush();
+}
+END_TEST
+
+START_TEST(dry)
+{
+	struct vm vm = { .dry = true };
+	uint8_t buf[16];
+	struct chardev *c = chardev_open(&vm, "com1", "file=/nonexistent/x", &port_ops, NULL);
+	ck_assert_ptr_nonnull(c);
+	ck_assert_uint_eq(chardev_write(c, (const uint8_t *)"hello", 5), 5);
+	ck_assert_uint_eq(chardev_tail(c, buf, sizeof(buf)), 5);
+	ck_assert_mem_eq(buf, "hello", 5);
+	ck_assert(!chardev_attached(c));
+	chardev_rx_ready(c);
+	chardev_break(c, true);
+	chardev_close(c);
+	chardev_close(NULL);
+	hush();
+	errno = 0;
+	ck_assert_ptr_null(chardev_open(&vm, "com1", "nothing", &port_ops, NULL));
+	ck_assert_int_eq(errno, EINVAL);
+	unhush();
+}
+END_TEST
+
+START_TEST(history_wraps)
+{
+	struct vm vm = { .dry = true };
+	uint8_t buf[512], text[700];
+	struct chardev *c = chardev_open(&vm, "com1", NULL, NULL, NULL);
+	chardev_set_history(c, 256);
+	for (unsigned i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)(i * 7);
+	for (unsigned i = 0; i < 300; i++)
+		chardev_write(c, &text[i], 1);
+	ck_assert_uint_eq(chardev_tail(c, buf, sizeof(buf)), 256);
+	ck_assert_mem_eq(buf, text + 44, 256);
+	ck_assert_uint_eq(chardev_tail(c, buf, 3), 3);
+	ck_assert_mem_eq(buf, text + 297, 3);
+	chardev_write(c, text, 700);            /* more than the ring in one call */
+	ck_assert_uint_eq(chardev_tail(c, buf, sizeof(buf)), 256);
+	ck_assert_mem_eq(buf, text + 444, 256);
+	chardev_write(c, text, 0);
+	ck_assert_uint_eq(chardev_tail(c, buf, 1), 1);
+	ck_assert_uint_eq(buf[0], text[699]);
+	chardev_close(c);
+}
+END_TEST
+
+/* Without a back end there is still the socket of the run directory, for its owner alone. */
+START_TEST(rundir_socket)
+{
+	struct port p;
+	struct stat st;
+	port_start(&p);
+	p.vm.rundir = p.dir;
+	port_open(&p, NULL);
+	ck_assert_int_eq(stat(port_path(&p, "com1.sock"), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+	ck_assert(!chardev_attached(p.c));
+	port_say(&p, "before ");
+	int fd = dial(&p, "com1.sock");
+	port_say(&p, "after");
+	ck_assert_str_eq(hear(fd), "before after");
+	ck_assert(chardev_attached(p.c));
+	ck_assert_uint_eq(p.attached, 1);
+	type(&p, fd, "typed");
+	ck_assert_str_eq(p.got, "typed");
+	close(fd);
+	port_loop(&p);
+	ck_assert(!chardev_attached(p.c));
+	ck_assert_uint_eq(p.detached, 1);
+	port_stop(&p);
+	ck_assert_int_eq(stat(port_path(&p, "com1.sock"), &st), -1);
+	port_end(&p);
+}
+END_TEST
+
+UNIT_MAIN("devices/char/chardev", grammar, dry, history_wraps, rundir_socket)

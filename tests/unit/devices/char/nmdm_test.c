@@ -1,0 +1,85 @@
+/* nmdm: two VMs, a VM and a terminal program, ends taken, and a maker that goes away. */
+#include "tests/unit/devices/char/chr.h"
+
+static void both_loop(struct port *a, struct port *b)
+{
+	for (int i = 0; i < 3; i++) {
+		port_loop(a);
+		port_loop(b);
+	}
+}
+
+/* b shares a's runtime directory. */
+static void pair_start(struct port *a, struct port *b)
+{
+	port_start(b);
+	port_start(a);
+}
+
+static void pair_end(struct port *a, struct port *b)
+{
+	char command[128];
+	port_end(b);
+	port_stop(a);
+	snprintf(command, sizeof(command), "rm -r %s/skep", a->dir);
+	ck_assert_int_eq(system(command), 0);
+	port_end(a);
+}
+
+START_TEST(two_vms)
+{
+	struct port a, b, third;
+	pair_start(&a, &b);
+	port_open(&a, "nmdm=wire");
+	port_say(&a, "said before anybody listened");
+	port_open(&b, "nmdm=wire");
+	both_loop(&a, &b);
+	port_say(&a, "a to b");
+	port_say(&b, "b to a");
+	both_loop(&a, &b);
+	ck_assert_str_eq(b.got, "a to b");      /* another machine gets no history for input */
+	ck_assert_str_eq(a.got, "b to a");
+	hush();
+	third.vm = a.vm;
+	ck_assert_ptr_null(chardev_open(&third.vm, "com2", "nmdm=wire", &port_ops, &third));
+	ck_assert_int_eq(errno, EBUSY);
+	ck_assert_ptr_null(chardev_open(&third.vm, "com2", "/dev/nmdmwireA", &port_ops, &third));
+	ck_assert_int_eq(errno, EBUSY);
+	/* The maker of the pair goes; b makes one, and a new a joins it. */
+	port_stop(&a);
+	both_loop(&a, &b);
+	port_open(&a, "nmdm=wire-A");
+	both_loop(&a, &b);
+	port_say(&a, "+");
+	port_say(&b, "-");
+	both_loop(&a, &b);
+	ck_assert_str_eq(b.got, "a to b+");
+	ck_assert_str_eq(a.got, "b to a-");
+	pair_end(&a, &b);
+	unhush();
+}
+END_TEST
+
+START_TEST(terminal_program)
+{
+	struct port a, b;
+	pair_start(&a, &b);
+	port_open(&a, "/dev/nmdm0A");
+	port_say(&a, "history ");
+	int fd = open(port_path(&a, "skep/.nmdm/0-B"), O_RDWR | O_NOCTTY);
+	ck_assert_int_ge(fd, 0);
+	port_loop(&a);
+	port_say(&a, "now");
+	port_loop(&a);
+	ck_assert_str_eq(hear(fd), "history now");
+	type(&a, fd, "typed");
+	ck_assert_str_eq(a.got, "typed");
+	close(fd);
+	port_loop(&a);
+	port_stop(&a);
+	ck_assert_int_eq(readlink(port_path(&a, "skep/.nmdm/0-B"), (char[8]){ 0 }, 8), -1);
+	pair_end(&a, &b);
+}
+END_TEST
+
+UNIT_MAIN("devices/char/nmdm", two_vms, terminal_program)
