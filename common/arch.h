@@ -93,7 +93,7 @@ void arch_vm_fini(struct vm *);
 int arch_vm_reset(struct vm *);                 /* interrupt chip and timers to power-on state; vCPUs parked */
 int arch_vcpu_init(struct vcpu *);              /* on the vCPU's thread, once */
 void arch_vcpu_fini(struct vcpu *);
-/* On the vCPU's thread: power-on state; vCPU 0 gets the entry, the others wait for INIT/SIPI or PSCI. */
+/* vCPU parked: power-on state; vCPU 0 gets the entry, the others wait for INIT/SIPI or PSCI. */
 int arch_vcpu_reset(struct vcpu *, const struct entry *);
 enum exit_next { EXIT_CONTINUE, EXIT_STOP };    /* STOP: vm_request() has been called */
 /* On the vCPU's thread: exits common/vcpu.c does not claim. */

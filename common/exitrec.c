@@ -26,12 +26,43 @@ static json_t *kinds_json(const struct exit_stats *s)
 	return o;
 }
 
+struct access_walk {
+	json_t *out;
+	const struct exit_stats *stats;
+};
+
+static void add_accesses(json_t *out, const struct exit_stats *s, unsigned stat_id, const char *name)
+{
+	if (stat_id * 2 + 1 >= s->naccess)
+		return;
+	uint64_t reads = s->access[stat_id * 2].count, writes = s->access[stat_id * 2 + 1].count;
+	if (reads || writes)
+		json_object_set_new(out, name, json_pack("{s:I, s:I}", "reads", (json_int_t)reads, "writes", (json_int_t)writes));
+}
+
+static void add_range(const struct bus_range *r, void *arg)
+{
+	struct access_walk *w = arg;
+	add_accesses(w->out, w->stats, r->stat_id, r->name);
+}
+
+/* Bus accesses by device; ranges that are on no bus now are left out. */
+static json_t *accesses_json(struct vcpu *v)
+{
+	struct access_walk w = { json_object(), &v->exits };
+	add_accesses(w.out, &v->exits, 0, "unclaimed");
+	bus_walk(&v->vm->mmio, add_range, &w);
+	bus_walk(&v->vm->pio, add_range, &w);
+	return w.out;
+}
+
 static json_t *vcpu_json(struct vcpu *v)
 {
 	json_t *o = json_object();
 	json_object_set_new(o, "id", json_integer(v->id));
 	json_object_set_new(o, "registers", arch_vcpu_regs_json(v));
 	json_object_set_new(o, "exits", kinds_json(&v->exits));
+	json_object_set_new(o, "accesses", accesses_json(v));
 	json_object_set_new(o, "last_exits", exits_json(&v->exits));
 	return o;
 }

@@ -41,7 +41,12 @@ struct image {
  * kernel of the other one is refused by name.  0 or -errno (reported in one sentence: what, why, remedy).
  */
 int image_open(struct image *, const char *kernel, const char *initrd, const char *want);
-void image_close(struct image *);
+/*
+ * Gives the files' memory back once the guest has its copy; what was recognised, names and lengths stay.  Files are
+ * opened anew for the next start: nothing is mapped while they may be rewritten, and a rebooting guest gets the
+ * kernel that is there now.
+ */
+void image_release(struct image *);
 const char *image_kind_name(enum image_kind);
 
 #endif

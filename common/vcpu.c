@@ -137,12 +137,8 @@ static bool vcpu_park(struct vcpu *v)
 	while (atomic_load(&vm->park_requested) && !vm->quit)
 		pthread_cond_wait(&vm->resume_cond, &vm->park_lock);
 	bool go_on = !vm->quit;
-	bool reset = v->reset_due;
-	v->reset_due = false;
 	v->parked = false;
 	pthread_mutex_unlock(&vm->park_lock);
-	if (go_on && reset && arch_vcpu_reset(v, &vm->entry))
-		vm_request(vm, CAUSE_HOST_ERROR, v, "vCPU %u could not be reset", v->id);
 	return go_on;
 }
 
@@ -231,7 +227,6 @@ int vcpus_create(struct vm *vm)
 	vcpus_wait_parked(vm);
 	for (unsigned i = 0; !err && i < vm->nvcpus; i++)
 		err = vm->vcpus[i].init_err;
-	vcpus_reset_on_resume(vm);
 	return err;
 }
 
@@ -290,10 +285,11 @@ void vcpus_resume(struct vm *vm)
 	pthread_mutex_unlock(&vm->park_lock);
 }
 
-void vcpus_reset_on_resume(struct vm *vm)
+int vcpus_reset(struct vm *vm)
 {
-	pthread_mutex_lock(&vm->park_lock);
-	for (unsigned i = 0; i < vm->nvcpus; i++)
-		vm->vcpus[i].reset_due = true;
-	pthread_mutex_unlock(&vm->park_lock);
+	int err = 0;
+	/* All before any runs: a started vCPU may start others at once. */
+	for (unsigned i = 0; !err && vm->vcpus && i < vm->nvcpus; i++)
+		err = arch_vcpu_reset(&vm->vcpus[i], &vm->entry);
+	return err;
 }

@@ -136,14 +136,17 @@ static int add_pci(struct vm *vm)
 	return scan.err ? scan.err : vm->arch->add_fixed(vm);
 }
 
-/* BARs, kernel and tables: at start and at every in-process reset. */
+/* BARs, kernel, tables and boot registers: at start and at every in-process reset. */
 static int vm_boot(struct vm *vm)
 {
 	int err = pci_assign(vm);
+	if (!err && vm->image.kind != IMAGE_NONE && !vm->image.data)
+		err = image_open(&vm->image, conf_str(vm->conf, "kernel"), conf_str(vm->conf, "initrd"), vm->arch->name);
 	if (!err && vm->image.kind != IMAGE_NONE)
 		err = vm->arch->load(vm, &vm->image, &vm->entry);
+	image_release(&vm->image);
 	vm->boots++;
-	return err;
+	return err ? err : vcpus_reset(vm);
 }
 
 /* The lock on the VM's name, its log, and what `list` shows. */
@@ -272,7 +275,7 @@ void vm_free(struct vm *vm)
 		pthread_sigmask(SIG_SETMASK, &vm->old_mask, NULL);
 	}
 	mem_fini(&vm->mem);
-	image_close(&vm->image);
+	image_release(&vm->image);
 	loop_free(vm->loop);
 	if (vm->rundir)
 		rundir_close(vm->rundir, vm->lock_fd);
@@ -322,11 +325,7 @@ static int vm_restart(struct vm *vm)
 	if (err)
 		return err;
 	irq_reset(vm);
-	err = vm_boot(vm);
-	if (err)
-		return err;
-	vcpus_reset_on_resume(vm);
-	return 0;
+	return vm_boot(vm);
 }
 
 static enum vm_action action_for(const struct vm *vm, enum vm_cause cause)
@@ -345,7 +344,7 @@ static int status_for(const struct vm *vm, enum vm_cause cause)
 	case CAUSE_POWEROFF: return STATUS_POWEROFF;
 	case CAUSE_RESET: return STATUS_RESET;
 	case CAUSE_CRASH: return STATUS_CRASH;
-	case CAUSE_SIGNAL: return STATUS_SIGNAL + vm->cause_signal;
+	case CAUSE_SIGNAL: return STATUS_SIGNAL + (vm->cause_signal ? vm->cause_signal : SIGTERM);      /* Ctrl-A x counts as SIGTERM */
 	default: return STATUS_FAILED;
 	}
 }

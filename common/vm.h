@@ -50,7 +50,6 @@ struct vcpu {
 	pthread_t thread;
 	bool started;                   /* the thread exists */
 	bool parked;                    /* under vm->park_lock */
-	bool reset_due;                 /* arch_vcpu_reset() before the next run; under vm->park_lock */
 	int init_err;                   /* of arch_vcpu_init(), once parked for the first time */
 	struct exit_stats exits;
 };
@@ -134,8 +133,8 @@ void vcpus_destroy(struct vm *);        /* parks them first */
 void vcpus_request_park(struct vm *);
 void vcpus_wait_parked(struct vm *);
 void vcpus_resume(struct vm *);
-/* Each vCPU starts from power-on state, vCPU 0 at vm->entry, when next resumed. */
-void vcpus_reset_on_resume(struct vm *);
+/* Power-on state for every vCPU, vCPU 0 at vm->entry; all are parked.  0 or -errno (reported). */
+int vcpus_reset(struct vm *);
 
 /* --- common/exitrec.c --- */
 

@@ -58,7 +58,8 @@ static int unwrap_zboot(struct image *img)
 		return err_msg(-ENOTSUP, "kernel '%s' is an EFI image compressed with '%.*s', and only gzip can be unpacked: "
 			       "give the uncompressed Image", img->path, ZBOOT_COMP_LEN, comp);
 	if (off + size > img->len)
-		return err_msg(-EINVAL, "kernel '%s' is truncated: its payload ends at byte %" PRIu64 " of %zu; fetch the file again",
+		return err_msg(-EINVAL,
+			       "kernel '%s' is truncated: its payload ends at byte %" PRIu64 " of %zu; fetch the file again",
 			       img->path, off + size, img->len);
 	int err = gunzip(img->path, img->data + off, size, &out, &out_len);
 	if (!err)
@@ -83,7 +84,8 @@ static int read_header(struct image *img)
 		return err_msg(-EINVAL, "kernel '%s': text offset 0x%" PRIx64 " in its header is no address of an instruction: "
 			       "the file is damaged", img->path, img->text_offset);
 	if (expected > img->len)
-		return err_msg(-EINVAL, "kernel '%s' is truncated: %zu of %" PRIu64 " bytes; fetch the file again", img->path, img->len, expected);
+		return err_msg(-EINVAL, "kernel '%s' is truncated: %zu of %" PRIu64 " bytes; fetch the file again", img->path,
+			       img->len, expected);
 	return 0;
 }
 

@@ -18,7 +18,8 @@ static int gunzip_failed(const char *path, const z_stream *z, int err)
 	if (err == Z_MEM_ERROR)
 		return err_msg(-ENOMEM, "kernel '%s': no memory to decompress it", path);
 	if (z->avail_out == 0)
-		return err_msg(-EFBIG, "kernel '%s' decompresses to more than %u MiB: it is no kernel", path, (unsigned)(GUNZIP_MAX >> 20));
+		return err_msg(-EFBIG, "kernel '%s' decompresses to more than %u MiB: it is no kernel", path,
+			       (unsigned)(GUNZIP_MAX >> 20));
 	if (err == Z_BUF_ERROR || err == Z_OK)
 		return err_msg(-EINVAL, "kernel '%s' is truncated: its gzip data ends early; fetch the file again", path);
 	return err_msg(-EINVAL, "kernel '%s' has damaged gzip data (%s): fetch the file again", path, z->msg ? z->msg : "not gzip");

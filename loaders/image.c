@@ -85,11 +85,11 @@ int image_open(struct image *im, const char *kernel, const char *initrd, const c
 		im->initrd_map_len = im->initrd_len;
 	}
 	if (err)
-		image_close(im);
+		image_release(im);
 	return err;
 }
 
-void image_close(struct image *im)
+void image_release(struct image *im)
 {
 	if (im->map_len)
 		munmap(im->data, im->map_len);
@@ -97,5 +97,7 @@ void image_close(struct image *im)
 		free(im->data);
 	if (im->initrd_map_len)
 		munmap(im->initrd, im->initrd_map_len);
-	memset(im, 0, sizeof(*im));
+	im->data = im->initrd = NULL;
+	im->map_len = im->initrd_map_len = 0;
+	im->nseg = 0;
 }

@@ -36,7 +36,8 @@ static int memmap(const struct conf *conf, struct memmap *out)
 		return err_msg(-EINVAL, "memory.size: %" PRIu64 " bytes is not a multiple of 64 KiB, the largest page size: "
 			       "use %" PRIu64 "K", size, MAX(ALIGN_UP(size, RAM_ALIGN), RAM_ALIGN) >> 10);
 	if (size > RAM_LEN_MAX)
-		return err_msg(-EINVAL, "memory.size: %" PRIu64 " MiB is more than the virt board has room for: use at most %" PRIu64 "G",
+		return err_msg(-EINVAL,
+			       "memory.size: %" PRIu64 " MiB is more than the virt board has room for: use at most %" PRIu64 "G",
 			       size >> 20, (uint64_t)(RAM_LEN_MAX >> 30));
 	*out = (struct memmap){
 		.ram = { { RAM_BASE, size } }, .nram = 1,

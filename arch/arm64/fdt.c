@@ -238,7 +238,8 @@ static void add_gic(struct tree *t, const struct fdt_arg *a)
 	if (a->m->gic == 2)
 		TREE_CELLS(t, "reg", CELL64(GICD_BASE), CELL64(GICV2_DIST_LEN), CELL64(GICC_BASE), CELL64(GICC_LEN));
 	else
-		TREE_CELLS(t, "reg", CELL64(GICD_BASE), CELL64(GICD_LEN), CELL64(GICR_BASE), CELL64((uint64_t)GICR_LEN * a->vm->nvcpus));
+		TREE_CELLS(t, "reg", CELL64(GICD_BASE), CELL64(GICD_LEN), CELL64(GICR_BASE),
+			   CELL64((uint64_t)GICR_LEN * a->vm->nvcpus));
 	TREE_CELLS(t, "phandle", PH_GIC);
 	if (a->m->gic == 3 && a->m->its)
 		add_its(t);
@@ -258,7 +259,8 @@ static void add_interrupt_map(struct tree *t, const struct arch_info *arch)
 
 	for (unsigned i = 0; i < SLOTS * PINS; i++) {
 		unsigned slot = i / PINS, pin = i % PINS;
-		const uint32_t row[CELLS] = { slot << 11, 0, 0, pin + 1, PH_GIC, 0, 0, GIC_SPI, arch->pci_intx_gsi(slot, pin), IRQ_LEVEL_HIGH };
+		const uint32_t row[CELLS] = { slot << 11, 0, 0, pin + 1, PH_GIC, 0, 0, GIC_SPI, arch->pci_intx_gsi(slot, pin),
+					      IRQ_LEVEL_HIGH };
 		memcpy(map[i], row, sizeof(row));
 	}
 	TREE_CELLS(t, "interrupt-map-mask", (SLOTS - 1) << 11, 0, 0, 7);

@@ -69,7 +69,8 @@ static int create_v2(struct vm *vm)
 {
 	struct vm_arch *a = vm->arch_state;
 	if (vm->nvcpus > GICV2_VCPUS_MAX)
-		return err_msg(-EINVAL, "cpus: %u vCPUs asked for, but this host's interrupt controller is a GICv2, which serves %d: "
+		return err_msg(-EINVAL,
+			       "cpus: %u vCPUs asked for, but this host's interrupt controller is a GICv2, which serves %d: "
 			       "use at most -c %d", vm->nvcpus, GICV2_VCPUS_MAX, GICV2_VCPUS_MAX);
 	int err = set_addr(a->gic_fd, KVM_VGIC_V2_ADDR_TYPE_DIST, GICD_BASE);
 	if (!err)
@@ -86,7 +87,8 @@ int arm64_gic_create(struct vm *vm)
 	a->m.gic = arm64_device_create(vm->fd, KVM_DEV_TYPE_ARM_VGIC_V3, true) == 0 ? 3 : 2;
 	a->gic_fd = arm64_device_create(vm->fd, a->m.gic == 3 ? KVM_DEV_TYPE_ARM_VGIC_V3 : KVM_DEV_TYPE_ARM_VGIC_V2, false);
 	if (a->gic_fd < 0)
-		return err_msg(a->gic_fd, "interrupt controller: KVM on this host emulates neither GICv3 nor GICv2 (%s); see 'skep doctor'",
+		return err_msg(a->gic_fd,
+			       "interrupt controller: KVM on this host emulates neither GICv3 nor GICv2 (%s); see 'skep doctor'",
 			       strerror(-a->gic_fd));
 	int err = arm64_attr_set(a->gic_fd, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &nr_irqs);
 	if (err)
@@ -165,7 +167,8 @@ static int write_runs(int fd, uint32_t group, uint64_t cpu, const struct reg_run
 		for (uint32_t off = r->off; off < r->end; off += r->step) {
 			int err = arm64_attr_set(fd, group, cpu << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | off, &r->value);
 			if (err)
-				return err_msg(err, "interrupt controller: resetting register 0x%x in group %u: %s", off, group, strerror(-err));
+				return err_msg(err, "interrupt controller: resetting register 0x%x in group %u: %s", off, group,
+					       strerror(-err));
 		}
 	}
 	return 0;

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,7 +56,8 @@ static int probe_vcpu(int vm_fd, struct kvm_run **run, size_t run_len)
 	if (!err)
 		err = kvm_ioctl(fd, KVM_ARM_VCPU_INIT, &init);
 	if (!err)
-		err = arm64_reg_set(fd, KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc), RAM_BASE);
+		err = arm64_reg_set(fd, KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc),
+				    RAM_BASE);
 	return err ? err : fd;
 }
 
@@ -66,11 +66,12 @@ static struct verdict judge(const struct kvm_run *run)
 	struct verdict v = { 0 };
 	uint32_t answer = 0;
 	memcpy(&answer, run->mmio.data, sizeof(answer));
-	if (run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write && run->mmio.phys_addr == PROBE_EXIT_ADDR && answer == PROBE_ANSWER)
+	if (run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write && run->mmio.phys_addr == PROBE_EXIT_ADDR &&
+	    answer == PROBE_ANSWER)
 		return v;
 	v.err = -EPROTO;
-	snprintf(v.why, sizeof(v.why), "KVM runs a test guest wrongly: exit reason %u, answer %u instead of %u", run->exit_reason, answer,
-		 PROBE_ANSWER);
+	snprintf(v.why, sizeof(v.why), "KVM runs a test guest wrongly: exit reason %u, answer %u instead of %u",
+		 run->exit_reason, answer, PROBE_ANSWER);
 	return v;
 }
 
@@ -87,7 +88,8 @@ static struct verdict run_guest(int kvm_fd)
 	if (ram == MAP_FAILED)
 		return verdict(-errno, "no memory for a test guest");
 	memcpy(ram, guest_code, sizeof(guest_code));
-	struct kvm_userspace_memory_region slot = { .guest_phys_addr = RAM_BASE, .memory_size = len, .userspace_addr = (uintptr_t)ram };
+	struct kvm_userspace_memory_region slot = { .guest_phys_addr = RAM_BASE, .memory_size = len,
+						    .userspace_addr = (uintptr_t)ram };
 	int err = kvm_ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slot);
 	if (err)
 		return verdict(err, "KVM takes no memory for a test guest");
@@ -109,7 +111,8 @@ static struct verdict await(pid_t child, int fd)
 	} while (ready < 0 && errno == EINTR);
 	if (ready <= 0) {
 		v = (struct verdict){ .err = -ETIMEDOUT };
-		snprintf(v.why, sizeof(v.why), "a test guest of ten instructions did not finish within %d s", PROBE_TIMEOUT_MS / 1000);
+		snprintf(v.why, sizeof(v.why), "a test guest of ten instructions did not finish within %d s",
+			 PROBE_TIMEOUT_MS / 1000);
 	} else if (read(fd, &v, sizeof(v)) != (ssize_t)sizeof(v)) {
 		v = (struct verdict){ .err = -ECHILD, .why = "the process of a test guest died" };
 	}
@@ -157,7 +160,8 @@ static void doctor_gic(int vm_fd, FILE *f)
 	bool v3 = arm64_device_create(vm_fd, KVM_DEV_TYPE_ARM_VGIC_V3, true) == 0;
 	bool v2 = arm64_device_create(vm_fd, KVM_DEV_TYPE_ARM_VGIC_V2, true) == 0;
 	bool its = arm64_device_create(vm_fd, KVM_DEV_TYPE_ARM_VGIC_ITS, true) == 0;
-	LINE(f, "gic", "%s%s%s%s", v3 ? "GICv3" : "", v3 && v2 ? ", " : "", v2 ? "GICv2" : "", v3 || v2 ? "" : "none: KVM cannot run guests");
+	LINE(f, "gic", "%s%s%s%s", v3 ? "GICv3" : "", v3 && v2 ? ", " : "", v2 ? "GICv2" : "",
+	     v3 || v2 ? "" : "none: KVM cannot run guests");
 	LINE(f, "msi", "%s", v3 ? its ? "through the ITS" : "none: devices use their INTx lines" : "through GICv2m");
 }
 

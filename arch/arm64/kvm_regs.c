@@ -21,6 +21,7 @@ static const struct { const char *name; uint64_t id; } regs[] = {
 	{ "tcr_el1", ARM64_SYS_REG(3, 0, 2, 0, 2) }, { "mpidr_el1", ARM64_SYS_REG(3, 0, 0, 0, 5) },
 };
 #define REG_ESR ARM64_SYS_REG(3, 0, 5, 2, 0)
+#define KVM_UNKNOWN 0x1de7ec7edbadc0deull       /* what KVM puts into registers whose reset value is unknown */
 
 /* ESR_ELx.EC, bits 31:26 */
 static const char *ec_name(unsigned ec)
@@ -64,7 +65,7 @@ void arch_vcpu_dump(struct vcpu *v, FILE *f)
 	}
 	if (col)
 		fputc('\n', f);
-	if (!arm64_reg_get(v->fd, REG_ESR, &val))
+	if (!arm64_reg_get(v->fd, REG_ESR, &val) && val != KVM_UNKNOWN)
 		fprintf(f, "  last exception: %s (EC 0x%02x, ISS 0x%x)\n", ec_name(val >> 26 & 0x3f), (unsigned)(val >> 26 & 0x3f),
 			(unsigned)(val & 0x1ffffff));
 }

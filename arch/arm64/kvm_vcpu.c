@@ -115,7 +115,8 @@ enum exit_next arch_vcpu_exit(struct vcpu *v)
 		system_event(v);
 		break;
 	case KVM_EXIT_ARM_NISV:
-		vm_request(v->vm, CAUSE_CRASH, v, "vCPU %u touched device address 0x%llx with an instruction that cannot be emulated (syndrome 0x%llx)",
+		vm_request(v->vm, CAUSE_CRASH, v,
+			   "vCPU %u touched device address 0x%llx with an instruction that cannot be emulated (syndrome 0x%llx)",
 			   v->id, (unsigned long long)run->arm_nisv.fault_ipa, (unsigned long long)run->arm_nisv.esr_iss);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
@@ -126,7 +127,8 @@ enum exit_next arch_vcpu_exit(struct vcpu *v)
 		vm_request(v->vm, CAUSE_CRASH, v, "KVM gave up on vCPU %u (suberror %u)", v->id, run->internal.suberror);
 		break;
 	default:
-		vm_request(v->vm, CAUSE_CRASH, v, "vCPU %u left KVM for reason %u, which skep does not handle", v->id, run->exit_reason);
+		vm_request(v->vm, CAUSE_CRASH, v, "vCPU %u left KVM for reason %u, which skep does not handle", v->id,
+			   run->exit_reason);
 	}
 	return EXIT_STOP;
 }

@@ -77,7 +77,8 @@ static int check_page_size(const struct vm *vm)
 		return 0;
 	/* ID_AA64MMFR0_EL1 [Arm ARM DDI0487]: TGran4 and TGran64 all-ones mean none, TGran16 zero means none */
 	bool has = kib == 4 ? (mmfr0 >> 28 & 0xf) != 0xf : kib == 64 ? (mmfr0 >> 24 & 0xf) != 0xf : (mmfr0 >> 20 & 0xf) != 0;
-	return has ? 0 : err_msg(-ENOTSUP, "kernel '%s' is built for %u KiB pages, which this CPU does not have: use one for %s pages",
+	return has ? 0 : err_msg(-ENOTSUP,
+				 "kernel '%s' is built for %u KiB pages, which this CPU does not have: use one for %s pages",
 				 vm->image.path, kib, kib == 4 ? "64 KiB" : "4 KiB");
 }
 

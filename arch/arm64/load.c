@@ -47,8 +47,9 @@ static int no_room(const struct memmap *map, const struct image *img, const stru
 		need = ALIGN_UP(img->text_offset + l->kernel_len, ARM64_FDT_MAX) + ARM64_FDT_MAX +
 		       ALIGN_UP(l->initrd_len, ARM64_FDT_MAX);
 	if (!need || need > RAM_LEN_MAX)
-		return err_msg(-ENOSPC, "kernel '%s': its header asks for %" PRIu64 " MiB at offset 0x%" PRIx64 ", more than any machine has: "
-			       "the file is damaged", img->path, l->kernel_len >> 20, img->text_offset);
+		return err_msg(-ENOSPC,
+			       "kernel '%s': its header asks for %" PRIu64 " MiB at offset 0x%" PRIx64 ", more than any "
+			       "machine has: the file is damaged", img->path, l->kernel_len >> 20, img->text_offset);
 	return err_msg(-ENOSPC, "memory.size: %" PRIu64 " MiB are too little for kernel '%s'%s: give at least -m %" PRIu64 "M",
 		       map->ram[0].len >> 20, img->path, l->initrd_len ? " and its initrd" : "", need >> 20);
 }
@@ -57,7 +58,8 @@ int arm64_place(const struct memmap *map, const struct image *img, struct arm64_
 {
 	uint64_t base = map->ram[0].base, len = map->ram[0].len;
 
-	*l = (struct arm64_layout){ .kernel = base, .kernel_len = MAX(img->image_size, (uint64_t)img->len), .initrd_len = img->initrd_len };
+	*l = (struct arm64_layout){ .kernel = base, .kernel_len = MAX(img->image_size, (uint64_t)img->len),
+				    .initrd_len = img->initrd_len };
 	if (img->text_offset > len || l->kernel_len > len - img->text_offset)
 		return no_room(map, img, l);
 	l->kernel += img->text_offset;
@@ -81,7 +83,9 @@ int arm64_load(struct vm *vm, const struct image *img, struct entry *out)
 	struct blob fdt = { 0 };
 
 	if (img->kind != IMAGE_ARM64)
-		return err_msg(-EINVAL, "kernel '%s' is no arm64 Image: an arm64 machine needs one (Debian's linux-image-arm64 has it)", img->path);
+		return err_msg(-EINVAL,
+			       "kernel '%s' is no arm64 Image: an arm64 machine needs one (Debian's linux-image-arm64 has it)",
+			       img->path);
 	int err = arm64_place(&vm->map, img, &l);
 	if (!err)
 		err = arm64_fdt_build(vm, &l, &fdt);

@@ -107,7 +107,7 @@ static void print_boot(FILE *f, const struct vm *vm)
 		fprintf(f, "  kernel       %s\n  recognised   %s\n", vm->image.path, image_kind_name(vm->image.kind));
 		fprintf(f, "  entry        %#" PRIx64 ", argument %#" PRIx64 "\n", vm->entry.pc, vm->entry.arg);
 	}
-	if (vm->image.initrd)
+	if (vm->image.initrd_path)
 		fprintf(f, "  initrd       %s, %zu bytes\n", vm->image.initrd_path, vm->image.initrd_len);
 	fprintf(f, "  command line %s\n", append ? append : "");
 }

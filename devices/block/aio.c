@@ -82,6 +82,17 @@ static bool transferred(struct blk_req *r, int64_t res)
 	return r->niov == 0;
 }
 
+/* Kernels and file systems without per-write synchronisation get a second call. */
+static ssize_t write_stable(const struct blk_req *r)
+{
+	ssize_t n = pwritev2(r->fd, r->iov, (int)r->niov, (off_t)r->off, RWF_DSYNC);
+
+	if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
+		return n;
+	n = pwritev(r->fd, r->iov, (int)r->niov, (off_t)r->off);
+	return n > 0 && fdatasync(r->fd) < 0 ? -1 : n;
+}
+
 static int64_t transfer(const struct blk_req *r)
 {
 	ssize_t n;
@@ -90,8 +101,10 @@ static int64_t transfer(const struct blk_req *r)
 		n = fdatasync(r->fd);
 	else if (r->op == BLK_READ)
 		n = preadv(r->fd, r->iov, (int)r->niov, (off_t)r->off);
+	else if (r->fua)
+		n = write_stable(r);
 	else
-		n = pwritev2(r->fd, r->iov, (int)r->niov, (off_t)r->off, r->fua ? RWF_DSYNC : 0);
+		n = pwritev(r->fd, r->iov, (int)r->niov, (off_t)r->off);
 	return n < 0 ? -errno : n;
 }
 

@@ -86,7 +86,7 @@ struct blk *blk_open(struct vm *, const char *who, const struct blk_conf *, cons
 void blk_close(struct blk *);           /* nothing in flight; NULL ok */
 /*
  * Starts a request; off and len lie below the size rounded up to a logical sector.  Bytes beyond the end of the
- * image read as zeroes, and writes of them are discarded: an image never grows.
+ * image read as zeroes; writing them completes the image's last sector.
  */
 void blk_submit(struct blk *, struct blk_req *);
 /* After a group of blk_submit(): until then nothing may have started.  May call done() and batch_done(). */

@@ -4,9 +4,9 @@
  * The image is locked as a whole for as long as it is open: exclusively for writing, shared for reading, by
  * open file description locks, which also hold between two disks of one process.
  *
- * The size need not be a multiple of a sector: the missing tail of the last one reads as zeroes, and what is
- * written there is dropped.  With `nocache`, requests aligned for direct I/O bypass the page cache; the others
- * (also the odd tail) go through it.
+ * The size need not be a multiple of a sector: the missing tail of the last one reads as zeroes, and a write of
+ * it completes the sector in the file, as what was written must be read back.  With `nocache`, requests aligned
+ * for direct I/O bypass the page cache; the others (also the odd tail) go through it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -43,8 +43,9 @@ static int image_lock(struct blk *b, int fd)
 	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return err_msg(-EBUSY, "disk '%s': it is in use, by another machine (see 'skep list'), by another disk of this one, "
-			       "or by a tool ('fuser %s' names it); only readers ('ro') may share an image", b->conf.path, b->conf.path);
+		return err_msg(-EBUSY, "disk '%s': it is in use, by another machine (see 'skep list'), by another disk of this "
+			       "one, or by a tool ('fuser %s' names it); only readers ('ro') may share an image",
+			       b->conf.path, b->conf.path);
 	log_warn("block", "disk '%s': its file system has no locks (%s); nothing prevents a second opener", b->conf.path,
 		 strerror(errno));
 	return 0;
@@ -55,7 +56,8 @@ static int open_failed(const struct blk *b)
 	const int err = errno;
 
 	if (!b->conf.read_only && (err == EACCES || err == EROFS || err == EPERM))
-		return err_msg(-err, "disk '%s': it may not be written: %s; give 'ro' or change its rights", b->conf.path, strerror(err));
+		return err_msg(-err, "disk '%s': it may not be written: %s; give 'ro' or change its rights", b->conf.path,
+			       strerror(err));
 	return err_msg(-err, "disk '%s': open: %s", b->conf.path, strerror(err));
 }
 
@@ -103,8 +105,8 @@ static int direct_open(struct raw *r, int flags)
 	r->direct_fd = open(r->blk.conf.path, flags | O_DIRECT);
 	if (r->direct_fd >= 0)
 		return 0;
-	return err_msg(-errno, "disk '%s': its file system cannot bypass the page cache (%s); leave 'nocache' out", r->blk.conf.path,
-		       strerror(errno));
+	return err_msg(-errno, "disk '%s': its file system cannot bypass the page cache (%s); leave 'nocache' out",
+		       r->blk.conf.path, strerror(errno));
 }
 
 static void raw_close(struct blk *b)
@@ -228,27 +230,12 @@ static bool aligned(const struct raw *r, const struct blk_req *q)
 	return (bits & (r->direct_align - 1)) == 0;
 }
 
-/* Leaves of a request what lies inside the image; zero-fills the rest of a read.  False: nothing is left. */
-static bool clip(const struct raw *r, struct blk_req *q)
-{
-	const uint64_t inside = q->off < r->blk.size ? MIN(q->len, r->blk.size - q->off) : 0;
-
-	if (q->op == BLK_FLUSH)
-		return true;
-	if (q->op == BLK_READ && inside < q->len)
-		iov_zero(q->iov, q->niov, inside, SIZE_MAX);
-	if (q->op == BLK_READ || q->op == BLK_WRITE)
-		q->niov = iov_trim(q->iov, q->niov, inside);
-	q->len = inside;
-	return inside > 0;
-}
-
 static void raw_submit(struct blk *b, struct blk_req *q)
 {
 	struct raw *r = (struct raw *)b;
 
 	assert(!b->conf.read_only || q->op == BLK_READ || q->op == BLK_FLUSH);
-	if (!clip(r, q) || (q->op == BLK_DISCARD && b->conf.nodelete)) {
+	if (q->op == BLK_DISCARD && b->conf.nodelete) {
 		aio_finish(r->aio, q, 0);
 		return;
 	}

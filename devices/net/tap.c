@@ -44,7 +44,8 @@ static int attach_failed(const struct net *n, const char *name, int err)
 		return err_msg(-err, "%s: tap '%s' is in use by another machine or program; choose another", n->who, name);
 	if (err == EINVAL)
 		return err_msg(-err, "%s: interface '%s' exists and is no tap with %s; delete it, or make it with: "
-			       "ip tuntap add dev %s mode tap%s", n->who, name, n->conf.pairs > 1 ? "several queues" : "one queue", name, multi);
+			       "ip tuntap add dev %s mode tap%s", n->who, name,
+			       n->conf.pairs > 1 ? "several queues" : "one queue", name, multi);
 	return err_msg(-err, "%s: tap '%s': %s", n->who, name, strerror(err));
 }
 
@@ -55,8 +56,8 @@ static int queue_attach(struct net *n, unsigned pair)
 	const int fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0)
-		return err_msg(-errno, "%s: %s: %s; load the module with 'modprobe tun' and give this user access", n->who, TUN_PATH,
-			       strerror(errno));
+		return err_msg(-errno, "%s: %s: %s; load the module with 'modprobe tun' and give this user access", n->who,
+			       TUN_PATH, strerror(errno));
 	n->q[pair].fd = fd;
 	if (n->conf.pairs > 1)
 		r.ifr_flags |= IFF_MULTI_QUEUE;

@@ -389,7 +389,8 @@ static int ports_open(struct vcons *d)
 			d->nports++;
 	}
 	if (!err && d->nports == 0)
-		err = err_msg(-EINVAL, "%s: virtio-console needs a port: virtio-console,NAME=BACKEND with %s", dev->id, CHARDEV_FORMS);
+		err = err_msg(-EINVAL, "%s: virtio-console needs a port: virtio-console,NAME=BACKEND with %s", dev->id,
+			      CHARDEV_FORMS);
 	if (err)
 		ports_close(d);
 	return err;

@@ -73,10 +73,9 @@ const char *vq_loaded(struct virtqueue *q, const struct guest_mem *mem)
 {
 	q->mem = mem;
 	q->broken = NULL;
+	q->inuse = 0;                   /* whoever saved it had drained it */
 	if (!q->enabled)
 		return NULL;
-	if (q->inuse)
-		return "it has requests in flight";
 	q->broken = rings_map(q, mem);
 	if (q->broken)
 		return NULL;            /* the guest did that before the snapshot, and still has to reset */
@@ -194,6 +193,6 @@ const struct snap_field virtqueue_fields[] = {
 	SNAP_BOOL(struct virtqueue, event_idx, 1), SNAP_BOOL(struct virtqueue, indirect, 1),
 	SNAP_U16(struct virtqueue, avail_idx, 1), SNAP_U16(struct virtqueue, used_idx, 1),
 	SNAP_BOOL(struct virtqueue, avail_wrap, 1), SNAP_BOOL(struct virtqueue, used_wrap, 1),
-	SNAP_U16(struct virtqueue, unsignalled, 1), SNAP_U16(struct virtqueue, inuse, 1),
+	SNAP_U16(struct virtqueue, unsignalled, 1),
 	SNAP_END
 };

@@ -37,8 +37,8 @@ struct virtqueue {
 	uint16_t avail_idx, used_idx;
 	bool avail_wrap, used_wrap;
 	uint16_t unsignalled;                   /* entries used since the driver was last considered */
-	uint16_t inuse;                         /* ring entries taken and not yet returned */
 	/* Computed at enabling. */
+	uint16_t inuse;                         /* ring entries taken and not yet returned */
 	const struct guest_mem *mem;
 	uint8_t *desc_hva, *driver_hva, *device_hva;
 	const char *broken;                     /* NULL, or the reason */

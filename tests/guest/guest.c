@@ -21,10 +21,22 @@ NOT_BUILTIN void *memset(void *to, int c, size_t n)
 NOT_BUILTIN void *memcpy(void *to, const void *from, size_t n)
 {
 	volatile uint8_t *p = to;
-	const uint8_t *q = from;
+	const volatile uint8_t *q = from;
 
 	while (n--)
 		*p++ = *q++;
+	return to;
+}
+
+NOT_BUILTIN void *memmove(void *to, const void *from, size_t n)
+{
+	volatile uint8_t *p = to;
+	const volatile uint8_t *q = from;
+
+	if ((uintptr_t)to <= (uintptr_t)from)
+		return memcpy(to, from, n);
+	while (n--)
+		p[n] = q[n];
 	return to;
 }
 

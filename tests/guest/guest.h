@@ -89,6 +89,7 @@ extern volatile unsigned irq_count[IRQ_MAX];
 
 void *memset(void *, int, size_t);
 void *memcpy(void *, const void *, size_t);
+void *memmove(void *, const void *, size_t);
 int memcmp(const void *, const void *, size_t);
 size_t strlen(const char *);
 bool str_starts(const char *s, const char *prefix);

@@ -13,6 +13,7 @@
 #define NTRAPS 64
 
 	.section .note.pvh, "a", @note
+	.balign 4
 	.long 4, 4, 18                  /* name length, value length, XEN_ELFNOTE_PHYS32_ENTRY */
 	.asciz "Xen"
 	.long start32

@@ -105,8 +105,10 @@ START_TEST(topology_becomes_a_cpu_map)
 {
 	struct testvm *t = testvm_new("cpus=8 sockets=2 cores=2 threads=2");
 	const void *fdt = testvm_fdt(t, NULL);
-	ck_assert_uint_eq(cell(fdt, "/cpus/cpu-map/socket1/cluster0/core1/thread1", "cpu", 0), cell(fdt, "/cpus/cpu@7", "phandle", 0));
-	ck_assert_uint_eq(cell(fdt, "/cpus/cpu-map/socket0/cluster0/core1/thread0", "cpu", 0), cell(fdt, "/cpus/cpu@2", "phandle", 0));
+	ck_assert_uint_eq(cell(fdt, "/cpus/cpu-map/socket1/cluster0/core1/thread1", "cpu", 0), cell(fdt, "/cpus/cpu@7", "phandle",
+												    0));
+	ck_assert_uint_eq(cell(fdt, "/cpus/cpu-map/socket0/cluster0/core1/thread0", "cpu", 0), cell(fdt, "/cpus/cpu@2", "phandle",
+												    0));
 	testvm_free(t);
 	t = testvm_new("cpus=2 cores=2");
 	fdt = testvm_fdt(t, NULL);

@@ -1,5 +1,6 @@
 /* term: the escape filter, and the terminal's modes after every way out. */
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -63,6 +64,7 @@ static int leave(int slave, int how)
 	ck_assert_int_eq(pipe(ready), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
+		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 		signal(SIGTERM, SIG_DFL);
 		signal(SIGSEGV, SIG_DFL);       /* not the sanitizer's */
 		if (term_raw(slave) != 0 || !is_raw(slave) || term_raw(slave) != -EBUSY)

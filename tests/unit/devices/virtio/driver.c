@@ -281,12 +281,14 @@ static int add_packed(struct drv *d, struct drv_queue *r, const struct drv_buf *
 
 	r->ndesc[id] = (uint16_t)n;
 	for (unsigned i = 0; i < n; i++) {
-		const uint16_t flags = extra | (b[i].write ? DESC_WRITE : 0) | (i + 1 < n ? DESC_NEXT : 0) | packed_flags(r->avail_wrap);
+		const uint16_t flags = extra | (b[i].write ? DESC_WRITE : 0) | (i + 1 < n ? DESC_NEXT : 0) |
+				       packed_flags(r->avail_wrap);
+		const uint16_t not_yet = flags ^ (DESC_AVAIL | DESC_USED);
 
 		/* The head's flags come last. */
 		if (i == 0)
 			first_flags = flags;
-		desc_write(drv_ptr(d, r->desc + 16 * r->avail_idx, 16), &b[i], id, i == 0 ? (uint16_t)(flags ^ (DESC_AVAIL | DESC_USED)) : flags);
+		desc_write(drv_ptr(d, r->desc + 16 * r->avail_idx, 16), &b[i], id, i == 0 ? not_yet : flags);
 		if (++r->avail_idx == r->size) {
 			r->avail_idx = 0;
 			r->avail_wrap = !r->avail_wrap;

@@ -152,7 +152,10 @@ static void p_chain(struct drv *d, uint64_t t, uint64_t buf, uint64_t u)
 	for (unsigned i = 0; i < SIZE; i++)
 		desc(d, t, i, buf, 8, 0, NEXT | WRITE | AVAIL);
 }
-static void p_incomplete(struct drv *d, uint64_t t, uint64_t buf, uint64_t u) { desc(d, t, 0, buf, 8, 0, NEXT | WRITE | AVAIL); }
+static void p_incomplete(struct drv *d, uint64_t t, uint64_t buf, uint64_t u)
+{
+	desc(d, t, 0, buf, 8, 0, NEXT | WRITE | AVAIL);
+}
 static void p_beyond(struct drv *d, uint64_t t, uint64_t buf, uint64_t u) { desc(d, t, 0, UINT64_MAX, 8, 0, WRITE | AVAIL); }
 static void p_empty(struct drv *d, uint64_t t, uint64_t buf, uint64_t u) { desc(d, t, 0, buf, 0, 0, WRITE | AVAIL); }
 static void p_order(struct drv *d, uint64_t t, uint64_t buf, uint64_t u)
@@ -178,7 +181,8 @@ static void p_ind_empty(struct drv *d, uint64_t t, uint64_t buf, uint64_t u)
 START_TEST(packed_rings)
 {
 	static make_fn *const cases[] = {
-		p_chain, p_incomplete, p_beyond, p_empty, p_order, p_ind_next, p_ind_len, p_ind_big, p_ind_away, p_ind_mid, p_ind_empty,
+		p_chain, p_incomplete, p_beyond, p_empty, p_order, p_ind_next, p_ind_len, p_ind_big, p_ind_away, p_ind_mid,
+		p_ind_empty,
 	};
 	struct drv *d = rnd_new();
 	for (size_t i = 0; i < NELEM(cases); i++) {
@@ -205,9 +209,11 @@ START_TEST(bad_setup)
 {
 	static const struct { uint16_t size; uint64_t at, driver, device; } cases[] = {
 		{ 0, 0x100000, 0x101000, 0x102000 }, { 3, 0x100000, 0x101000, 0x102000 }, { 128, 0x100000, 0x101000, 0x102000 },
-		{ 0xffff, 0x100000, 0x101000, 0x102000 }, { 16, 0x100008, 0x101000, 0x102000 }, { 16, 0x100000, 0x101001, 0x102000 },
+		{ 0xffff, 0x100000, 0x101000, 0x102000 }, { 16, 0x100008, 0x101000, 0x102000 },
+		{ 16, 0x100000, 0x101001, 0x102000 },
 		{ 16, 0x100000, 0x101000, 0x102002 }, { 16, 0, 0x101000, 0x102000 }, { 16, 0x100000, 0x10fffff0, 0x102000 },
-		{ 16, 0x100000, 0x101000, 0x10ffff0 }, { 16, UINT64_MAX - 15, 0x101000, 0x102000 }, { 16, 0x10fff10, 0x101000, 0x102000 },
+		{ 16, 0x100000, 0x101000, 0x10ffff0 }, { 16, UINT64_MAX - 15, 0x101000, 0x102000 },
+		{ 16, 0x10fff10, 0x101000, 0x102000 },
 	};
 	struct drv *d = rnd_new();
 	for (size_t i = 0; i < NELEM(cases); i++) {
@@ -321,7 +327,9 @@ static void scribble(struct drv *d, uint64_t *s)
 
 static void poke(struct drv *d, uint64_t *s)
 {
-	static const unsigned regs[] = { 0, 4, 8, 12, 0x10, 0x14, 0x14, 0x16, 0x18, 0x1a, 0x1c, 0x1c, 0x20, 0x28, 0x30, 0x3a, 0x3000, 0x3004 };
+	static const unsigned regs[] = {
+		0, 4, 8, 12, 0x10, 0x14, 0x14, 0x16, 0x18, 0x1a, 0x1c, 0x1c, 0x20, 0x28, 0x30, 0x3a, 0x3000, 0x3004,
+	};
 	const unsigned size = 1u << next(s) % 4;
 	unsigned off = next(s) % 2 ? regs[next(s) % NELEM(regs)] : (unsigned)(next(s) % (VIRTIO_BAR_LEN + 64));
 	if (next(s) % 16 == 0) {

@@ -310,5 +310,5 @@ START_TEST(refusals)
 }
 END_TEST
 
-UNIT_MAIN("devices/virtio/virtio_net", split, packed, merged, tx_stall, control, control_without_mq, mac_address, pause_and_snapshot,
-	peer_gone, refusals)
+UNIT_MAIN("devices/virtio/virtio_net", split, packed, merged, tx_stall, control, control_without_mq, mac_address,
+	pause_and_snapshot, peer_gone, refusals)
