@@ -1,7 +1,7 @@
 #!/bin/bash
 # ci/bench.sh [x86] [arm64]: figures under the instruction clock (one instruction is one nanosecond), so that they repeat
 # whatever the machine is doing: boot of a 1-vCPU 256 MiB Linux guest from process start to process exit.  On x86, QEMU's
-# microvm and q35 run in the same host.  It misleads where real hardware is not one instruction a nanosecond: exits cost
+# microvm runs in the same host.  It misleads where real hardware is not one instruction a nanosecond: exits cost
 # more there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ ci/setup.sh build test hosts
 qemu_files() {
 	local data f
 	echo "--add /usr/bin/qemu-system-x86_64:qemu/qemu-system-x86_64"
-	for data in bios-microvm.bin bios-256k.bin linuxboot_dma.bin kvmvapic.bin pvh.bin; do
+	for data in qboot.rom bios-microvm.bin linuxboot_dma.bin pvh.bin; do
 		for f in /usr/share/qemu /usr/share/seabios; do
 			[ ! -e "$f/$data" ] || { echo "--add $f/$data:qemu/$data"; break; }
 		done

@@ -8,8 +8,51 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/util.h"
 
-int mem_add(struct guest_mem *m, const char *name, uint64_t gpa, uint64_t len)
+#define HUGE_PAGE MIB(2)
+
+/* Does this host back shared memory with huge pages? [Linux admin-guide/mm/transhuge.rst, shmem_enabled] */
+static bool shmem_huge_pages(void)
+{
+	char text[80] = "";
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+	if (!f)
+		return false;
+	bool known = fgets(text, sizeof(text), f) != NULL;
+	fclose(f);
+	return known && !strstr(text, "[never]") && !strstr(text, "[deny]");
+}
+
+static int open_memfd(const char *name, uint64_t len, int *fd)
+{
+	*fd = memfd_create(name, MFD_CLOEXEC);
+	if (*fd < 0)
+		return err_sys("memory region '%s': memfd_create", name);
+	return ftruncate(*fd, (off_t)len) < 0 ? err_sys("memory region '%s': reserving %" PRIu64 " MiB", name, len >> 20) : 0;
+}
+
+/* A mapping aligned so that huge pages of host and guest coincide; NULL with errno set. */
+static uint8_t *map_region(uint64_t len, int fd)
+{
+	uint8_t *area = mmap(NULL, len + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED)
+		return NULL;
+	uint8_t *start = (uint8_t *)ALIGN_UP((uintptr_t)area, HUGE_PAGE);
+	int flags = MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+	if (mmap(start, len, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
+		munmap(area, len + HUGE_PAGE);
+		return NULL;
+	}
+	/* What alignment left over on either side. */
+	if (start > area)
+		munmap(area, (size_t)(start - area));
+	munmap(start + len, (size_t)(area + HUGE_PAGE - start));
+	madvise(start, len, MADV_HUGEPAGE);     /* advice: a kernel without them says EINVAL */
+	return start;
+}
+
+int mem_add(struct guest_mem *m, const char *name, uint64_t gpa, uint64_t len, enum mem_backing backing)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	if (len == 0 || gpa + len < gpa || (gpa | len) & (page - 1))
@@ -23,18 +66,14 @@ int mem_add(struct guest_mem *m, const char *name, uint64_t gpa, uint64_t len)
 	if ((at < m->n && gpa + len > m->r[at].gpa) || (at > 0 && m->r[at - 1].gpa + m->r[at - 1].len_bytes > gpa))
 		return err_msg(-EEXIST, "memory region '%s' overlaps another one", name);
 
-	int fd = memfd_create(name, MFD_CLOEXEC);
-	if (fd < 0)
-		return err_sys("memory region '%s': memfd_create", name);
-	if (ftruncate(fd, (off_t)len) < 0) {
-		int err = err_sys("memory region '%s': reserving %" PRIu64 " MiB", name, len >> 20);
-		close(fd);
-		return err;
-	}
-	void *hva = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (hva == MAP_FAILED) {
-		int err = err_sys("memory region '%s': mapping %" PRIu64 " MiB", name, len >> 20);
-		close(fd);
+	int fd = -1;
+	int err = backing == MEM_MEMFD || (backing == MEM_AUTO && shmem_huge_pages()) ? open_memfd(name, len, &fd) : 0;
+	uint8_t *hva = err ? NULL : map_region(len, fd);
+	if (!hva) {
+		if (!err)
+			err = err_sys("memory region '%s': mapping %" PRIu64 " MiB", name, len >> 20);
+		if (fd >= 0)
+			close(fd);
 		return err;
 	}
 	memmove(&m->r[at + 1], &m->r[at], (m->n - at) * sizeof(m->r[0]));
@@ -53,7 +92,8 @@ void mem_fini(struct guest_mem *m)
 {
 	for (unsigned i = 0; i < m->n; i++) {
 		munmap(m->r[i].hva, m->r[i].len_bytes);
-		close(m->r[i].fd);
+		if (m->r[i].fd >= 0)
+			close(m->r[i].fd);
 	}
 	m->n = 0;
 }

@@ -1,5 +1,5 @@
 /*
- * Guest memory: RAM regions backed by memfd, and the one checked translation from guest-physical addresses.
+ * Guest memory: RAM regions of this process or behind a memfd, and the one checked translation from guest-physical addresses.
  * Regions are added before the first vCPU runs and never move, so translation takes no lock and may be
  * called on any thread.
  */
@@ -20,6 +20,12 @@ struct mem_region {
 	uint64_t fd_off;
 };
 
+/*
+ * A memfd can be shared with other processes, but most hosts give it small pages only, which cost a guest dearly (a
+ * fault and a TLB entry each).  AUTO: memfd where the host backs shared memory with huge pages, else anonymous.
+ */
+enum mem_backing { MEM_AUTO, MEM_ANONYMOUS, MEM_MEMFD };
+
 struct guest_mem {
 	struct mem_region r[MEM_REGIONS_MAX];   /* sorted by gpa */
 	unsigned n;
@@ -29,7 +35,7 @@ struct guest_mem {
  * Creates `len_bytes` of zero-filled RAM at `gpa`.  Memory is reserved lazily by the host.
  * 0; -EEXIST overlap; -EINVAL zero length, wrap or misalignment; -ENOSPC table full; -errno of the host.
  */
-int mem_add(struct guest_mem *, const char *name, uint64_t gpa, uint64_t len_bytes);
+int mem_add(struct guest_mem *, const char *name, uint64_t gpa, uint64_t len_bytes, enum mem_backing);
 void mem_fini(struct guest_mem *);
 
 /*

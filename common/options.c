@@ -7,6 +7,7 @@
 
 static const char *const actions[] = { "restart", "exit", "pause", NULL };
 static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const backings[] = { "auto", "anonymous", "memfd", NULL };
 static const char *const arches[] = { "x86", "amd64", "x86_64", "arm64", "aarch64", NULL };
 
 /* name, type, min, max, default, unit, help, choices */
@@ -22,6 +23,8 @@ const struct opt conf_global_opts[] = {
 	{ "memory.size", OPT_SIZE, MIB(16), GIB(65536), "256M", "MiB", "guest memory; a plain number below 1048576 means MiB",
 	  NULL },
 	{ "memory.wired", OPT_BOOL, 0, 0, "false", NULL, "lock guest memory in the host's memory", NULL },
+	{ "memory.backing", OPT_ENUM, 0, 0, "auto", NULL,
+	  "what guest memory is: anonymous, memfd, or auto (memfd where the host gives it huge pages)", backings },
 	{ "memory.guest_in_core", OPT_BOOL, 0, 0, "false", NULL, "include guest memory in a core file of skep", NULL },
 	{ "acpi_tables", OPT_BOOL, 0, 0, "true", NULL, "give the guest ACPI tables (x86)", NULL },
 	{ "rtc.use_localtime", OPT_BOOL, 0, 0, "false", NULL, "the clock shows local time instead of UTC", NULL },

@@ -62,8 +62,10 @@ static int check_vcpu_limit(const struct vm *vm)
 static int add_ram(struct vm *vm)
 {
 	static const char *const names[MEMMAP_RAM_MAX] = { "ram-low", "ram-high" };
+	const char *word = conf_str(vm->conf, "memory.backing");
+	enum mem_backing backing = strcmp(word, "memfd") == 0 ? MEM_MEMFD : strcmp(word, "anonymous") == 0 ? MEM_ANONYMOUS : MEM_AUTO;
 	for (unsigned i = 0; i < vm->map.nram; i++) {
-		int err = mem_add(&vm->mem, names[i], vm->map.ram[i].base, vm->map.ram[i].len);
+		int err = mem_add(&vm->mem, names[i], vm->map.ram[i].base, vm->map.ram[i].len, backing);
 		if (err)
 			return err;
 		struct mem_region *r = &vm->mem.r[vm->mem.n - 1];

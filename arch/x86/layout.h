@@ -48,7 +48,7 @@
 
 /* Fixed places of the machine (DESIGN section 3). */
 #define X86_ECAM 0xb0000000u
-#define X86_ECAM_LEN 0x10000000u
+#define X86_ECAM_LEN 0x100000u          /* bus 0: a guest told of more buses probes each slot of all of them */
 #define X86_PCI32 0xc0000000u
 #define X86_PCI32_END 0xfec00000u
 #define X86_IOAPIC 0xfec00000u

@@ -4,8 +4,6 @@ runs=${1:-3}
 append="console=$GUEST_TTY quiet panic=-1 skep.do=fastreboot"
 timed skep "$runs" "$SKEP" run -m 256M --kernel "$GUEST/vmlinuz" --initrd "$GUEST/initrd" --append "$append" --once bench
 if [ -x /qemu/qemu-system-x86_64 ]; then
-	timed qemu-microvm "$runs" /qemu/qemu-system-x86_64 -L /qemu -M microvm,acpi=off,rtc=on,isa-serial=on -accel kvm -cpu host -m 256M -nodefaults \
+	timed qemu-microvm "$runs" /qemu/qemu-system-x86_64 -L /qemu -M microvm -accel kvm -cpu host -m 256M -nodefaults \
 		-no-user-config -nographic -no-reboot -serial stdio -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initrd" -append "$append reboot=t"
-	timed qemu-q35 "$runs" /qemu/qemu-system-x86_64 -L /qemu -M q35 -accel kvm -cpu host -m 256M -nodefaults -no-user-config -nographic \
-		-no-reboot -serial stdio -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initrd" -append "$append"
 fi

@@ -1,9 +1,11 @@
 /*
- * timed LABEL RUNS COMMAND...: runs a command several times with its output thrown away and prints one line:
+ * timed LABEL RUNS COMMAND...: runs a command several times with its output thrown away and prints one line; a command
+ * is killed after 60 seconds, which shows as status 137:
  * "BENCH LABEL status=N runs=N min_ms=... median_ms=... max_ms=... maxrss_kb=...", from before fork to after wait.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -12,6 +14,15 @@
 #include <unistd.h>
 
 #define RUNS_MAX 100
+#define LIMIT_S 60
+
+static pid_t child;
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	kill(child, SIGKILL);
+}
 
 static double now_ms(void)
 {
@@ -28,9 +39,9 @@ static int compare(const void *a, const void *b)
 
 static int run(char **argv)
 {
-	pid_t pid = fork();
 	int status = -1;
-	if (pid == 0) {
+	child = fork();
+	if (child == 0) {
 		int null = open("/dev/null", O_RDWR);
 		dup2(null, 0);
 		dup2(null, 1);
@@ -38,8 +49,10 @@ static int run(char **argv)
 		execv(argv[0], argv);
 		_exit(127);
 	}
-	if (pid > 0)
-		waitpid(pid, &status, 0);
+	alarm(LIMIT_S);
+	while (child > 0 && waitpid(child, &status, 0) < 0)
+		;
+	alarm(0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -48,6 +61,7 @@ int main(int argc, char **argv)
 	double ms[RUNS_MAX];
 	int runs = argc > 3 ? atoi(argv[2]) : 0, status = 0;
 	struct rusage ru;
+	signal(SIGALRM, on_alarm);
 	if (runs < 1 || runs > RUNS_MAX) {
 		fprintf(stderr, "usage: timed LABEL RUNS COMMAND...\n");
 		return 2;

@@ -220,7 +220,9 @@ static void idt_init(void)
 	for (unsigned i = 0; i < TRAPS; i++) {
 		uint64_t at = (uintptr_t)trap_stubs + 16 * i;
 
-		idt[i] = (struct idt_entry){ .off0 = (uint16_t)at, .sel = 8, .type = 0x8e, .off1 = (uint16_t)(at >> 16), .off2 = (uint32_t)(at >> 32) };
+		idt[i] = (struct idt_entry){
+			.off0 = (uint16_t)at, .sel = 8, .type = 0x8e, .off1 = (uint16_t)(at >> 16), .off2 = (uint32_t)(at >> 32),
+		};
 	}
 	__asm__ volatile("lidt %0" : : "m"(r));
 }

@@ -15,8 +15,8 @@ GUEST_CFLAGS_CLANG := $(if $(findstring clang,$(CC)),--target=$(TRIPLET))
 GUEST_CFLAGS := $(GUEST_CFLAGS_CLANG) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -I. \
 	-ffreestanding -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -fno-strict-aliasing \
 	-DLOAD_OFFSET=$(GUEST_LOAD_OFFSET) $(GUEST_CFLAGS_$(ARCH))
-GUEST_LDFLAGS := $(GUEST_CFLAGS_CLANG) -nostdlib -static -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments \
-	-Wl,--defsym=LOAD_OFFSET=$(GUEST_LOAD_OFFSET) -Wl,-T,tests/guest/$(ARCH).lds
+GUEST_LDFLAGS := $(GUEST_CFLAGS_CLANG) -nostdlib -static -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+	-Wl,--no-warn-rwx-segments -Wl,--defsym=LOAD_OFFSET=$(GUEST_LOAD_OFFSET) -Wl,-T,tests/guest/$(ARCH).lds
 GUEST_OBJCOPY := $(CROSS_COMPILE)objcopy
 GUEST_COMMON := $(patsubst %,$(GUEST_DIR)/obj/%.o,start_$(ARCH) cpu_$(ARCH) guest pci virtio)
 
@@ -34,7 +34,9 @@ $(GUEST_DIR)/obj/%.o: tests/guest/%.S tests/guest/guest.mk | $(BUILD_STAMPS)
 
 $(GUEST_DIR)/obj/%.elf: $(GUEST_DIR)/obj/%.o $(GUEST_COMMON) tests/guest/$(ARCH).lds
 	$(call say,LINK,$@)
-	$Q$(CC) $(GUEST_LDFLAGS) -o $@ $< $(GUEST_COMMON)
+	$Q$(CC) $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
+
+$(GUEST_DIR)/obj/virtq.elf: $(GUEST_DIR)/obj/virtq_rings.o
 
 $(GUEST_DIR)/%.elf: $(GUEST_DIR)/obj/%.elf
 	$Q$(GUEST_OBJCOPY) -S $< $@

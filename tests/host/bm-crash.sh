@@ -9,7 +9,8 @@
 # crash KIND: standard error goes to KIND.err, the console to KIND.con
 crash() {
 	status=0
-	timeout 60 "$SKEP" run -m 64M --console "file=$PWD/$1.con" --kernel "$guest" --append "kind=$1" "vm-$1" </dev/null 2>"$1.err" || status=$?
+	timeout 60 "$SKEP" run -m 64M --console "file=$PWD/$1.con" --kernel "$guest" \
+		--append "kind=$1" "vm-$1" </dev/null 2>"$1.err" || status=$?
 	cat "$1.err" >"$1.out"
 	equal "status after kind=$1" $status 4
 	expect "$1.con" 'CRASH (x86|arm64)'

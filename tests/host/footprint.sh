@@ -7,7 +7,8 @@ new_disk disk.img 1048576
 start_linux vm skep.do=wait-power -c 1 -m 256M --disk disk.img
 wait_for vm.out 'GUEST-UP|POWER-WAIT|waiting' 50
 pid=$(cat vm.pid)
-private=$(awk '/^[0-9a-f]+-/ { ram = /memfd:/ } /^Private_/ && !ram { sum += $2 } END { print sum }' "/proc/$pid/smaps")
+# Guest RAM is the one mapping of its size.
+private=$(awk '/^Size:/ { ram = $2 == 262144 } /^Private_/ && !ram { sum += $2 } END { print sum }' "/proc/$pid/smaps")
 say "FOOTPRINT private=$private kB beyond guest RAM"
 [ "$private" -gt 0 ] && [ "$private" -le 4096 ] || fail "skep uses $private kB beyond guest RAM"
 signal_vm vm TERM

@@ -101,7 +101,7 @@ START_TEST(load_copies_kernel_initrd_and_tree)
 	struct image img = image_of(0x1000, 4096, sizeof(kernel), sizeof(initrd));
 	img.data = kernel;
 	img.initrd = initrd;
-	ck_assert_int_eq(mem_add(&t->vm.mem, "ram", t->vm.map.ram[0].base, t->vm.map.ram[0].len), 0);
+	ck_assert_int_eq(mem_add(&t->vm.mem, "ram", t->vm.map.ram[0].base, t->vm.map.ram[0].len, MEM_AUTO), 0);
 	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), 0);
 	ck_assert_int_eq(e.mode, ENTRY_ARM64);
 	ck_assert_uint_eq(e.pc, RAM_BASE + 0x1000);

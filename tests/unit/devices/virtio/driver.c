@@ -44,7 +44,7 @@ struct vm *drv_vm_new(void)
 	ck_assert(irq_init(vm) == 0);
 	ck_assert(bus_init(&vm->mmio, "mmio", UINT64_MAX, &vm->next_stat_id) == 0);
 	ck_assert(bus_init(&vm->pio, "pio", 0xffff, &vm->next_stat_id) == 0);
-	ck_assert(mem_add(&vm->mem, "ram", DRV_RAM_BASE, DRV_RAM_LEN) == 0);
+	ck_assert(mem_add(&vm->mem, "ram", DRV_RAM_BASE, DRV_RAM_LEN, MEM_AUTO) == 0);
 	ck_assert(pci_host_new(vm) == 0);
 	return vm;
 }
