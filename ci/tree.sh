@@ -39,7 +39,7 @@ gone_paths() {
 		[ -e "$p" ] || echo "documentation names $p, which does not exist"
 	done
 }
-shell_errors() { find ci tests .ci -name '*.sh' -o -path .ci/run | xargs shellcheck -x -S warning 2>&1; }
+shell_errors() { find ci tests .ci \( -name "*.sh" -o -path .ci/run \) -exec shellcheck -x -S warning {} + 2>&1; }
 unfinished() { sources | xargs grep -nE '\b(TODO|FIXME|XXX|HACK)\b'; }
 
 rule no-arch-conditionals arch_conditionals

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154
 # Runs in a test host (ci/bench.sh): process start to exit of VMMs booting the same kernel and initrd, whose init resets
 # the machine at once.  1 vCPU, 256 MiB, quiet serial console.  shellcheck shell=sh
 runs=${1:-3}

@@ -37,6 +37,11 @@ static struct device *make(const struct device_class *cls, unsigned i)
 		snprintf(key, sizeof(key), "%s.%s", id, cls->positional);
 		conf_set(conf, key, "null", "test");
 	}
+	if (cls->conf_word) {
+		char word[32];
+		snprintf(word, sizeof(word), "name%u=null", i);
+		ck_assert_int_ge(cls->conf_word(conf, id, word, "test"), 0);
+	}
 	struct device *d = device_new(vm, cls, id, NULL);
 	ck_assert_msg(d != NULL, "%s: instance %u", cls->name, i);
 	if (cls->io_len)
@@ -96,6 +101,12 @@ static void check_snapshot(struct device *d)
 	json_decref(b);
 }
 
+/* Clocks have a battery: time and CMOS contents outlive a reset. */
+static bool has_battery(const struct device_class *cls)
+{
+	return cls == &pl031_class || cls == &mc146818_class;
+}
+
 static void check_class(const struct device_class *cls)
 {
 	struct device *first = make(cls, 0), *second = make(cls, 1);
@@ -108,7 +119,7 @@ static void check_class(const struct device_class *cls)
 		device_reset(first);
 		device_reset(first);
 		json_t *again = device_save(first);
-		ck_assert_msg(json_equal(fresh, again), "%s: reset does not restore power-on state:\n%s\n%s", cls->name, json_dumps(fresh, 0),
+		ck_assert_msg(has_battery(cls) || json_equal(fresh, again), "%s: reset does not restore power-on state:\n%s\n%s", cls->name, json_dumps(fresh, 0),
 			      json_dumps(again, 0));
 		json_decref(again);
 	}
