@@ -31,17 +31,24 @@ endif
 ifeq ($(origin CC),default)
 CC := $(CROSS_COMPILE)gcc
 endif
+# clang has one compiler for all targets
+ifneq ($(findstring clang,$(CC)),)
+ifneq ($(ARCH),$(HOST_ARCH))
+override CC += --target=$(TRIPLET)
+endif
+endif
 AR := $(CROSS_COMPILE)ar
 STRIP := $(CROSS_COMPILE)strip
 VERSION := 0.1
 PREFIX ?= /usr/local
 comma := ,
 SAN ?=
-O := build/$(ARCH)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+O := build/$(ARCH)$(if $(findstring clang,$(CC)),/clang)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 OPT ?= -O2 -g
 CFLAGS ?=
 STD := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DSKEP_VERSION='"$(VERSION)"'
-WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+# KVM's structures end in flexible arrays, which one can only fill by wrapping them in another structure.
+WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Wno-gnu-variable-sized-type-not-at-end
 ALL_CFLAGS = $(STD) $(OPT) $(WARN) -I. -pthread -ffunction-sections -fdata-sections $(CFLAGS)
 LIBS := -luring -lfdt -lelf -ljansson -lz
 ifdef SYSROOT
@@ -117,14 +124,14 @@ guests: $(GUESTS)
 
 # --- tests ---
 SUB := $(MAKE) --no-print-directory
-.PHONY: check check-tree check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
+.PHONY: check check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
 check:
-	$Q ci/check.sh unit-x86 unit-arm64 tree svm gicv3 gicv2
+	$Q ci/check.sh unit-x86 unit-arm64 clang tree svm gicv3 gicv2
 check-unit:
-	$Q ci/check.sh unit-x86 unit-arm64 tree
+	$Q ci/check.sh unit-x86 unit-arm64 clang tree
 check-hosts:
 	$Q ci/check.sh svm gicv3 gicv2
-check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree: check-%:
+check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang: check-%:
 	$Q ci/check.sh $*
 
 # --- figures ---
@@ -161,7 +168,7 @@ install: $O/skep.stripped man
 
 .PHONY: clean help
 clean:
-	rm -rf build/x86/obj build/x86/tests build/x86/san-* build/x86/skep* build/x86/libskep.a
+	rm -rf build/x86/clang build/arm64/clang build/x86/obj build/x86/tests build/x86/san-* build/x86/skep* build/x86/libskep.a
 	rm -rf build/arm64/obj build/arm64/tests build/arm64/san-* build/arm64/skep* build/arm64/libskep.a build/man build/hosts
 
 help:

@@ -2,6 +2,7 @@
 # ci/check.sh GROUP...: builds what the groups need, runs them, adds up their closing lines.
 #
 #   unit-x86 unit-arm64   unit and device tests with sanitizers, or through qemu-user for the foreign architecture
+#   clang                 both architectures build with clang, warnings being errors
 #   tree                  rules of the source tree
 #   svm gicv3 gicv2 vtx   scenarios in a test host
 #
@@ -54,9 +55,25 @@ scenarios() {
 	ci/host.py $(san_files "$arch") "$1"
 }
 
+clang() {
+	local arch passed=0 failed=0
+	ci/setup.sh clang || return 1
+	for arch in x86 arm64; do
+		if build "ARCH=$arch" CC=clang all; then
+			passed=$((passed + 1))
+			echo "ok   clang/$arch"
+		else
+			failed=$((failed + 1))
+			echo "FAIL clang/$arch"
+		fi
+	done
+	echo "$passed passed, $failed failed"
+}
+
 group() {
 	case $1 in
 	unit-x86 | unit-arm64) unit "${1#unit-}" ;;
+	clang) clang ;;
 	tree) ci/tree.sh ;;
 	svm | gicv3 | gicv2 | vtx) scenarios "$1" ;;
 	*) echo "no group '$1'"; return 1 ;;

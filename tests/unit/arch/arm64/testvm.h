@@ -52,6 +52,7 @@ static inline struct testvm *testvm_new(const char *keys)
 	char *copy = strdup(keys), *save = NULL;
 
 	t->vm.conf = conf_new();
+	ck_assert_int_eq(conf_set(t->vm.conf, "arch", "arm64", "test"), 0);
 	for (char *key = strtok_r(copy, " ", &save); key; key = strtok_r(NULL, " ", &save)) {
 		char *value = strchr(key, '=');
 		*value++ = '\0';

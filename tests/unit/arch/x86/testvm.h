@@ -17,6 +17,7 @@ static inline struct conf *test_conf(const char *const *settings)
 	struct conf *c = conf_new();
 
 	ck_assert_int_eq(conf_set(c, "name", "testvm", "test"), 0);
+	ck_assert_int_eq(conf_set(c, "arch", "x86", "test"), 0);
 	for (; settings && *settings; settings += 2)
 		ck_assert_int_eq(conf_set(c, settings[0], settings[1], "test"), 0);
 	ck_assert_int_eq(conf_check(c), 0);
