@@ -13,9 +13,15 @@ die() { echo "demo: $*" >&2; exit 1; }
 
 # --- beside skep ---
 
+# Replaces the shell that calls it.
 skep_run() {
-	"$SKEP" run -c 2 -m 256M --kernel "$GUEST/vmlinuz" --initrd "$GUEST/initrd" \
-		--append "console=$GUEST_TTY loglevel=6 panic=-1 skep.do=shell" --once demo
+	exec "$SKEP" run -c 2 -m 256M --kernel "$GUEST/vmlinuz" --initrd "$GUEST/initrd" \
+		--append "console=$GUEST_TTY quiet panic=-1 skep.do=shell" --once demo
+}
+
+# The line that the scripted run's output begins with, see below.
+say_command() {
+	echo "\$ skep run -c 2 -m 256M --kernel vmlinuz --initrd initrd --append 'console=$GUEST_TTY quiet skep.do=shell' --once demo"
 }
 
 # wait_until SECONDS COMMAND...: false when the time is over or skep has ended.
@@ -29,13 +35,14 @@ wait_until() {
 	done
 }
 
-# The console goes through tee, what is typed comes from a FIFO. SIGQUIT ends skep without asking the guest.
+# The console goes through tee, what is typed comes from a FIFO. SIGHUP ends skep without asking the guest.
 inside_script() {
 	dir=$(mktemp -d)
 	vm=
-	trap '[ -z "$vm" ] || kill -QUIT "$vm" 2>/dev/null; rm -rf "$dir"' EXIT
+	trap '[ -z "$vm" ] || kill -HUP "$vm" 2>/dev/null; rm -rf "$dir"' EXIT
 	trap 'exit 130' INT TERM HUP
 	trap '' PIPE
+	say_command
 	mkfifo "$dir/in" "$dir/out"
 	tee "$dir/log" <"$dir/out" &
 	shown=$!
@@ -50,12 +57,11 @@ inside_script() {
 	wait_until 10 [ -s "$dir/pid" ] || :
 	vm=$(cat "$dir/pid")
 	if wait_until 300 grep -q '^guest# ' "$dir/log"; then echo exit >&3 || :; fi
-	if ! wait_until 60 [ -s "$dir/status" ] && [ ! -s "$dir/status" ]; then kill -QUIT "$vm"; fi
+	if ! wait_until 60 [ -s "$dir/status" ] && [ ! -s "$dir/status" ]; then kill -HUP "$vm"; fi
 	wait "$shown" || :
 	wait_until 10 [ -s "$dir/status" ] || :
 	vm=
 	status=$(cat "$dir/status")
-	echo
 	echo "skep's exit status: $status"
 	[ "$status" = 0 ] && grep -q 'GUEST-UP ' "$dir/log"
 }
@@ -67,7 +73,6 @@ if [ "${1-}" = inside ]; then
 	fi
 	echo "(the guest's console; 'exit' powers it off, Ctrl-A x ends it)"
 	skep_run
-	exit
 fi
 
 # --- here ---
@@ -97,30 +102,30 @@ work=build/hosts/demo
 rm -rf "$work"
 mkdir -p "$work"
 
-if ! why=$(no_kvm); then
+if why=$(no_kvm); then
+	case $arch in
+	x86) host=svm what="an emulated x86 host with SVM" ;;
+	*) host=gicv3 what="an emulated arm64 host with a GICv3" ;;
+	esac
+	echo "no usable KVM here ($why): using $what"
+	if [ $mode = shell ]; then echo "(Ctrl-] x ends the emulated host, with all that is in it)"; fi
+	# The status is told early, as the host's console may lose the last words before its power-off.
+	set -- ci/host.py --add ci/demo.sh:t/demo.sh --exec "sh /t/demo.sh inside $mode; echo \"@@ exit \$?\"; sleep 1" "$host"
+else
 	echo "running on this machine's KVM"
 	SKEP=$PWD/$skep GUEST=$PWD/$work
 	case $arch in x86) GUEST_TTY=ttyS0 ;; *) GUEST_TTY=ttyAMA0 ;; esac
 	ln -s "$PWD/build/cache/$arch/vmlinuz" "$work/vmlinuz"
 	ln -s "$PWD/build/cache/$arch/guest.cpio.gz" "$work/initrd"
 	export SKEP GUEST GUEST_TTY
-	exec sh ci/demo.sh inside $mode
+	set -- sh ci/demo.sh inside $mode
 fi
+if [ $mode = shell ]; then exec "$@"; fi
 
-case $arch in
-x86) host=svm what="an emulated x86 host with SVM" ;;
-*) host=gicv3 what="an emulated arm64 host with a GICv3" ;;
-esac
-echo "no usable KVM here ($why): using $what"
-set -- ci/host.py --add ci/demo.sh:t/demo.sh --exec "sh /t/demo.sh inside $mode" "$host"
-if [ $mode = shell ]; then
-	echo "(Ctrl-] x ends the emulated host, with all that is in it)"
-	exec "$@"
-fi
-
-# Without the boot of the host itself, and with plain line ends. host.py ends its emulator when it is told to end.
+# Without the boot of the emulated host, escape sequences and carriage returns. host.py and the part beside skep end what they
+# have started when they are told to end.
 mkfifo "$work/out"
-sed -u -n 's/\r//g; /^.*Linux version /,$p; /^skep:/,$p' <"$work/out" &
+sed -u -n 's/\r//g; s/\x1b\[[0-9;?]*[a-zA-Z]//g; s/^.*\$ skep run/$ skep run/; /^\$ skep run/,$p' <"$work/out" &
 shown=$!
 "$@" </dev/null >"$work/out" &
 runner=$!

@@ -13,7 +13,7 @@ static const char *const arches[] = { "x86", "amd64", "x86_64", "arm64", "aarch6
 /* name, type, min, max, default, unit, help, choices */
 const struct opt conf_global_opts[] = {
 	{ "name", OPT_STR, 0, 63, NULL, NULL, "name of the VM", NULL },
-	{ "uuid", OPT_UUID, 0, 0, NULL, NULL, "UUID the guest sees; made from the host's and the VM's name when unset", NULL },
+	{ "uuid", OPT_UUID, 0, 0, NULL, NULL, "UUID the guest sees; made from the VM's name when unset", NULL },
 	{ "arch", OPT_ENUM, 0, 0, NULL, NULL, "machine to plan; run takes only the host's own", arches },
 	{ "cpus", OPT_U64, 1, 512, "1", "vCPUs", "number of virtual CPUs", NULL },
 	{ "sockets", OPT_U64, 1, 512, "1", NULL, "CPU sockets the guest sees", NULL },
@@ -105,7 +105,7 @@ const struct cli_opt cli_run_opts[] = {
 	{ .letter = 'C', .key = "memory.guest_in_core", .value = "true", .group = CLI_MACHINE,
 	  .help = "include guest memory in a core file of skep" },
 	{ .letter = 'U', .name = "uuid", .arg = "UUID", .key = "uuid", .group = CLI_MACHINE,
-	  .help = "UUID the guest sees (default: made from the host's and the VM's name)" },
+	  .help = "UUID the guest sees (default: made from the VM's name)" },
 	{ .name = "arch", .arg = "ARCH", .key = "arch", .group = CLI_MACHINE,
 	  .help = "machine for 'skep plan': x86 or arm64 (default: this host's)" },
 

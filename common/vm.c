@@ -40,7 +40,7 @@ static int check_limits(struct vm *vm)
 	uint64_t want = conf_u64(vm->conf, "memory.size");
 	vm->nvcpus = (unsigned)conf_u64(vm->conf, "cpus");
 	if (vm->nvcpus > vm->arch->max_vcpus)
-		return err_msg(-EINVAL, "cpus: %u vCPUs asked for, a %s machine has at most %u", vm->nvcpus, vm->arch->name, vm->arch->max_vcpus);
+		return err_msg(-EINVAL, "cpus: %u vCPUs asked for, an %s machine has at most %u", vm->nvcpus, vm->arch->name, vm->arch->max_vcpus);
 	struct sysinfo si;
 	if (vm->dry || sysinfo(&si) < 0)
 		return 0;

@@ -31,7 +31,7 @@ const char *image_kind_name(enum image_kind kind)
 static int map_file(const char *what, const char *path, uint8_t **data, size_t *len)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);         /* a FIFO is refused below, not waited for */
 	if (fd < 0)
 		return err_sys("%s '%s'", what, path);
 	if (fstat(fd, &st) < 0) {

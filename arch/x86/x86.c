@@ -93,10 +93,14 @@ static uint32_t x86_pci_intx_gsi(unsigned slot, unsigned pin)
 
 static int add_pci(struct vm *vm, const char *cls_name, const char *id)
 {
+	const struct device *there = vm_device(vm, id);
 	const struct device_class *cls;
 	int err = 0;
 
-	if (vm_device(vm, id))
+	if (there && strcmp(there->cls->name, cls_name) != 0)
+		return err_msg(-EEXIST, "%s: the q35 machine has its own %s in this place; choose another slot for %s", id, cls_name,
+			       there->cls->name);
+	if (there)
 		return 0;
 	cls = device_class_find(cls_name);
 	if (!cls)

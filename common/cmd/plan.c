@@ -109,7 +109,8 @@ static void print_boot(FILE *f, const struct vm *vm)
 	}
 	if (vm->image.initrd_path)
 		fprintf(f, "  initrd       %s, %zu bytes\n", vm->image.initrd_path, vm->image.initrd_len);
-	fprintf(f, "  command line %s\n", append ? append : "");
+	if (append)
+		fprintf(f, "  command line %s\n", append);
 }
 
 static int print_plan(FILE *f, struct vm *vm)

@@ -34,7 +34,9 @@ check_disk vda a.img 16384 ALPHA
 equal "areas written on a" "$areas" 4
 check_disk vdb b.img 10249 beta-2
 equal "areas written on b" "$areas" 4
-check_disk vdc ro.img 2048 ""
+check_disk vdc ro.img 2048 "$(field console 'BLK vdc' serial)"
+# Without a serial number of its own a disk has a stable one.
+expect console '^BLK vdc .*serial=SKEP[0-9A-F]{16} '
 expect console '^BLK-RO vdc refused'
 equal "size of b" "$(stat -c %s b.img)" $((10249 * 512))
 equal "read-only image" "$(md5 ro.img)" "$ro"

@@ -5,7 +5,7 @@
 
 new_disk disk.img 1048576
 start_linux vm skep.do=wait-power -c 1 -m 256M --disk disk.img
-wait_for vm.out 'GUEST-UP|POWER-WAIT|waiting' 50
+wait_for vm.out 'WAIT-POWER ready' 50
 pid=$(cat vm.pid)
 # Guest RAM is the one mapping of its size.
 private=$(awk '/^Size:/ { ram = $2 == 262144 } /^Private_/ && !ram { sum += $2 } END { print sum }' "/proc/$pid/smaps")

@@ -1,0 +1,242 @@
+/*
+ * `skep plan` against tests/golden/ (UPDATE_GOLDEN=1 rewrites the files), and the tables it writes.
+ */
+#include <libfdt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cmd/cmd.h"
+#include "tests/unit/capture.h"
+#include "tests/unit/unit.h"
+
+static struct capture out, err;
+static char dir[64];
+
+/* A command line of words behind "skep plan". */
+static int run(const char *line)
+{
+	static char copy[1024];
+	char *argv[64] = { "skep", "plan" }, *save;
+	int argc = 2, status;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
+		argv[argc++] = p;
+	capture_start(&err, 2);
+	capture_start(&out, 1);
+	status = cmd_dispatch(argc, argv);
+	capture_stop(&out);
+	capture_stop(&err);
+	return status;
+}
+
+static size_t slurp(const char *path, void *buf, size_t cap)
+{
+	FILE *f = fopen(path, "r");
+	size_t n;
+
+	ck_assert_msg(f != NULL, "%s is missing", path);
+	n = fread(buf, 1, cap, f);
+	fclose(f);
+	ck_assert_msg(n < cap, "%s is larger than this test expects", path);
+	return n;
+}
+
+static void golden(const char *path, const char *text)
+{
+	static char want[sizeof(out.text)];
+	FILE *f;
+
+	if (getenv("UPDATE_GOLDEN")) {
+		f = fopen(path, "w");
+		ck_assert_msg(f && fputs(text, f) >= 0 && !fclose(f), "%s: cannot be written", path);
+		return;
+	}
+	want[slurp(path, want, sizeof(want))] = 0;
+	ck_assert_msg(!strcmp(want, text), "%s differs; when that is meant, run with UPDATE_GOLDEN=1.  Now:\n%s", path, text);
+}
+
+#define RICH "-c 4 -m 3G --disk a.img --disk b.img,ro,ser=B1 --net tap=skep0,mac=52:54:00:00:00:01 -l com1,stdio -l com2,pty " \
+	"-s 9,virtio-console,org.skep.0=null -s 10:2,virtio-rnd --append console=tty rich"
+
+static const struct { const char *line, *file; } plans[] = {
+	{ "--arch x86", "tests/golden/plan-x86.txt" },
+	{ "--arch arm64", "tests/golden/plan-arm64.txt" },
+	{ "--arch x86 " RICH, "tests/golden/plan-x86-rich.txt" },
+	{ "--arch arm64 " RICH, "tests/golden/plan-arm64-rich.txt" },
+};
+
+START_TEST(test_golden)
+{
+	for (size_t i = 0; i < NELEM(plans); i++) {
+		ck_assert_int_eq(run(plans[i].line), 0);
+		ck_assert_str_eq(err.text, "");
+		ck_assert_uint_lt(strlen(out.text), sizeof(out.text) - 1);
+		golden(plans[i].file, out.text);
+	}
+}
+END_TEST
+
+START_TEST(test_no_blanks_at_line_ends)
+{
+	for (size_t i = 0; i < NELEM(plans); i++) {
+		run(plans[i].line);
+		ck_assert_ptr_null(strstr(out.text, " \n"));
+		ck_assert_ptr_null(strstr(out.text, "\t\n"));
+		ck_assert_ptr_null(strchr(out.text, '\r'));
+	}
+}
+END_TEST
+
+/* Neither the directory, the time zone, the language, the environment nor the terminal has a say. */
+START_TEST(test_host_has_no_say)
+{
+	static const char *const vars[] = { "TZ", "LC_ALL", "LANG", "XDG_RUNTIME_DIR", "HOME", "COLUMNS", "TERM" };
+	char *old[NELEM(vars)], cwd[4096], *first;
+
+	ck_assert_ptr_nonnull(getcwd(cwd, sizeof(cwd)));
+	for (size_t i = 0; i < NELEM(plans); i++) {
+		run(plans[i].line);
+		first = strdup(out.text);
+		for (size_t v = 0; v < NELEM(vars); v++) {
+			old[v] = getenv(vars[v]) ? strdup(getenv(vars[v])) : NULL;
+			setenv(vars[v], "/nowhere", 1);
+		}
+		ck_assert_int_eq(chdir("/"), 0);
+		run(plans[i].line);
+		ck_assert_int_eq(chdir(cwd), 0);
+		for (size_t v = 0; v < NELEM(vars); v++) {
+			if (old[v])
+				setenv(vars[v], old[v], 1);
+			else
+				unsetenv(vars[v]);
+			free(old[v]);
+		}
+		ck_assert_str_eq(out.text, first);
+		free(first);
+	}
+}
+END_TEST
+
+/* --- tables as files --- */
+
+static void tables(const char *line)
+{
+	char text[1024];
+
+	strcpy(dir, "/tmp/skep-plan-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(text, sizeof(text), "--tables %s %s", dir, line);
+	ck_assert_int_eq(run(text), 0);
+	ck_assert_str_eq(err.text, "");
+}
+
+static size_t table(const char *name, uint8_t *buf, size_t cap)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	size_t n = slurp(path, buf, cap);
+	unlink(path);
+	return n;
+}
+
+static unsigned sum(const uint8_t *p, size_t len)
+{
+	unsigned s = 0;
+
+	while (len--)
+		s += *p++;
+	return s & 0xff;
+}
+
+START_TEST(test_fdt)
+{
+	static uint8_t fdt[1 << 20];
+	static const char *const lines[] = { "--arch arm64", "--arch arm64 " RICH };
+
+	for (size_t i = 0; i < NELEM(lines); i++) {
+		tables(lines[i]);
+		size_t n = table("virt.dtb", fdt, sizeof(fdt));
+
+		ck_assert_int_eq(rmdir(dir), 0);                /* the only file */
+		ck_assert_int_eq(fdt_check_full(fdt, n), 0);
+		ck_assert_uint_eq(fdt_totalsize(fdt), n);
+		ck_assert_int_ge(fdt_path_offset(fdt, "/pl011@9000000"), 0);
+		ck_assert_int_ge(fdt_path_offset(fdt, i ? "/cpus/cpu@3" : "/cpus/cpu@0"), 0);
+		ck_assert_int_lt(fdt_path_offset(fdt, i ? "/cpus/cpu@4" : "/cpus/cpu@1"), 0);
+		int chosen = fdt_path_offset(fdt, "/chosen");
+		ck_assert_ptr_null(fdt_getprop(fdt, chosen, "rng-seed", NULL));         /* random: not in a plan */
+		ck_assert_ptr_null(fdt_getprop(fdt, chosen, "kaslr-seed", NULL));
+	}
+}
+END_TEST
+
+START_TEST(test_acpi)
+{
+	static const char *const names[] = { "apic.dat", "dsdt.aml", "facp.dat", "mcfg.dat", "spcr.dat", "xsdt.dat" };
+	static const char *const sigs[] = { "APIC", "DSDT", "FACP", "MCFG", "SPCR", "XSDT" };
+	static uint8_t t[65536];
+	static const char *const lines[] = { "--arch x86", "--arch x86 " RICH };
+
+	for (size_t l = 0; l < NELEM(lines); l++) {
+		tables(lines[l]);
+		for (size_t i = 0; i < NELEM(names); i++) {
+			size_t n = table(names[i], t, sizeof(t));
+
+			ck_assert_msg(n >= 36 && !memcmp(t, sigs[i], 4), "%s: signature", names[i]);
+			ck_assert_msg(get_le32(t + 4) == n, "%s: length", names[i]);
+			ck_assert_msg(sum(t, n) == 0, "%s: checksum", names[i]);
+		}
+		ck_assert_uint_eq(table("facs.dat", t, sizeof(t)), 64);
+		ck_assert_mem_eq(t, "FACS", 4);
+		ck_assert_uint_eq(table("rsdp.dat", t, sizeof(t)), 36);
+		ck_assert_mem_eq(t, "RSD PTR ", 8);
+		ck_assert_uint_eq(sum(t, 20), 0);
+		ck_assert_uint_eq(sum(t, 36), 0);
+		ck_assert_uint_ge(table("mptable.bin", t, sizeof(t)), 44);
+		ck_assert_mem_eq(t, "PCMP", 4);
+		ck_assert_uint_eq(sum(t, get_le16(t + 4)), 0);
+		size_t n = table("smbios.bin", t, sizeof(t));
+		ck_assert_mem_eq(t + n - 6, "\x7f\x04", 2);             /* ends with type 127 */
+		ck_assert_int_eq(rmdir(dir), 0);
+	}
+}
+END_TEST
+
+START_TEST(test_left_out_tables)
+{
+	static uint8_t t[65536];
+
+	tables("--arch x86 -Y -o acpi_tables=false");
+	table("smbios.bin", t, sizeof(t));
+	ck_assert_int_eq(rmdir(dir), 0);
+	ck_assert_ptr_null(strstr(out.text, "MP table"));
+	ck_assert_ptr_null(strstr(out.text, "RSDP"));
+}
+END_TEST
+
+START_TEST(test_refusals)
+{
+	static const struct { int status; const char *line, *message; } rows[] = {
+		{ 1, "--arch x86 --tables /no/such/dir", "skep: tables directory '/no/such/dir': No such file or directory\n" },
+		{ 1, "--arch arm64 --tables /no/such/dir", "skep: '/no/such/dir/virt.dtb': create: No such file or directory\n" },
+		{ 1, "--kernel /no/such/kernel", "skep: kernel '/no/such/kernel': No such file or directory\n" },
+		{ 2, "--tables", "skep: --tables: needs a value: DIR\ntry 'skep plan --help'\n" },
+		{ 2, "--tabels x", "skep: unknown option '--tabels': did you mean '--tables'?\ntry 'skep plan --help'\n" },
+	};
+
+	for (size_t i = 0; i < NELEM(rows); i++) {
+		ck_assert_int_eq(run(rows[i].line), rows[i].status);
+		ck_assert_str_eq(err.text, rows[i].message);
+	}
+	ck_assert_int_eq(run("--arch riscv"), 2);
+	ck_assert_int_eq(run("--arch arm64 -s 3,virtio-rnd -s 3,virtio-rnd"), 2);
+	ck_assert_str_eq(err.text, "skep: -s: slot 0:3:0 already holds virtio-rnd (-s): choose another\ntry 'skep plan --help'\n");
+}
+END_TEST
+
+UNIT_MAIN("common/cmd/plan", test_golden, test_no_blanks_at_line_ends, test_host_has_no_say, test_fdt, test_acpi, test_left_out_tables,
+	  test_refusals)
