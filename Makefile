@@ -117,21 +117,24 @@ unit-tests: $(STAMPS)/test $(TEST_BINS)
 .SECONDARY: $(TESTS:%.c=$O/obj/%.o) $(TEST_HELPERS:%.c=$O/obj/%.o)
 -include $(TESTS:%.c=$O/obj/%.d) $(TEST_HELPERS:%.c=$O/obj/%.d)
 
+# --- fuzz targets: replayed with a few mutations by `make check` ---
+include tests/fuzz/fuzz.mk
+
 # --- bare-metal guests ---
--include tests/guest/guest.mk
+include tests/guest/guest.mk
 .PHONY: guests
 guests: $(GUESTS)
 
 # --- tests ---
 SUB := $(MAKE) --no-print-directory
-.PHONY: check check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
+.PHONY: check check-fuzz check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
 check:
-	$Q ci/check.sh unit-x86 unit-arm64 clang tree svm gicv3 gicv2
+	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang tree svm gicv3 gicv2
 check-unit:
-	$Q ci/check.sh unit-x86 unit-arm64 clang tree
+	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang tree
 check-hosts:
 	$Q ci/check.sh svm gicv3 gicv2
-check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang: check-%:
+check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz: check-%:
 	$Q ci/check.sh $*
 
 # --- figures ---
@@ -153,7 +156,7 @@ MAN_SRCS := $(wildcard docs/man/*.scd)
 MANS := $(MAN_SRCS:docs/man/%.scd=build/man/%)
 .PHONY: man install strip
 man: $(MANS)
-build/man/%: docs/man/%.scd $O/skep | $(STAMPS)/build
+build/man/%: docs/man/%.scd ci/man.sh $O/skep | $(STAMPS)/build $(if $(SYSROOT),$(STAMPS)/hosts)
 	@mkdir -p $(@D)
 	$(call say,MAN,$@)
 	$Q ci/man.sh $< $O/skep > $@

@@ -2,6 +2,7 @@
 # ci/check.sh GROUP...: builds what the groups need, runs them, adds up their closing lines.
 #
 #   unit-x86 unit-arm64   unit and device tests with sanitizers, or through qemu-user for the foreign architecture
+#   fuzz                  fuzz targets on their corpus and some mutations, with sanitizers
 #   clang                 both architectures build with clang, warnings being errors
 #   tree                  rules of the source tree
 #   svm gicv3 gicv2 vtx   scenarios in a test host
@@ -15,8 +16,8 @@ host=$(uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 jobs=$(nproc)
 
 build() {
-	make --no-print-directory -j"$jobs" "$@" >"$out/build.log" 2>&1 || {
-		grep -E 'error|Error|undefined|sysroot|setup' "$out/build.log" | head -n 30
+	make --no-print-directory -j"$jobs" "$@" >"$out/build-$BASHPID.log" 2>&1 || {
+		grep -E 'error|Error|undefined|sysroot|setup' "$out/build-$BASHPID.log" | head -n 30
 		return 1
 	}
 }
@@ -43,16 +44,30 @@ san_files() {
 	done
 }
 
-scenarios() {
-	local arch=x86
-	[ "${1#gic}" = "$1" ] || arch=arm64
+arch_of() { case $1 in gic*) echo arm64 ;; *) echo x86 ;; esac; }
+
+# Everything a host needs, so that hosts can then run side by side.
+prepare() {
+	local arch
+	arch=$(arch_of "$1")
 	ci/setup.sh hosts || return 1
 	[ "$1" != vtx ] || ci/setup.sh vtx || return 1
 	ci/assets.sh "$arch" || return 1
 	build "ARCH=$arch" all guests || return 1
-	build "ARCH=$arch" SAN=address,undefined all || return 1
+	build "ARCH=$arch" SAN=address,undefined all
+}
+
+scenarios() {
+	# Two hosts share two cores, so time limits are doubled.
 	# shellcheck disable=SC2046
-	ci/host.py $(san_files "$arch") "$1"
+	prepare "$1" && ci/host.py --slow 2 $(san_files "$(arch_of "$1")") "$1"
+}
+
+fuzz() {
+	local targets
+	build SAN=address,undefined fuzz || return 1
+	mapfile -t targets < <(find "build/$host/san-address-undefined/tests/fuzz" -maxdepth 1 -type f -executable | sort)
+	tests/fuzz/run.sh fuzz "${targets[@]}"
 }
 
 clang() {
@@ -74,6 +89,7 @@ group() {
 	case $1 in
 	unit-x86 | unit-arm64) unit "${1#unit-}" ;;
 	clang) clang ;;
+	fuzz) fuzz ;;
 	tree) ci/tree.sh ;;
 	svm | gicv3 | gicv2 | vtx) scenarios "$1" ;;
 	*) echo "no group '$1'"; return 1 ;;
@@ -81,20 +97,45 @@ group() {
 }
 
 passed=0 failed=0 skipped=
-for g in "$@"; do
-	echo "== $g"
-	start=$SECONDS
-	group "$g" 2>&1 | tee "$out/$g.log" | grep -vE '^[0-9]+ passed, [0-9]+ failed$'
-	if counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$out/$g.log" | tail -n 1) && [ "$counts" != "0 passed, 0 failed" ]; then
+
+run_group() {
+	local start=$SECONDS
+	group "$1" >"$out/$1.log" 2>&1
+	echo "$((SECONDS - start))" >"$out/$1.time"
+}
+
+report() {
+	local counts p f
+	echo "== $1: $(cat "$out/$1.time") s"
+	grep -vE '^[0-9]+ passed, [0-9]+ failed$' "$out/$1.log"
+	if counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$out/$1.log" | tail -n 1) && [ "$counts" != "0 passed, 0 failed" ]; then
 		read -r p _ f _ <<<"$counts"
 		passed=$((passed + p))
 		failed=$((failed + f))
 	else
-		skipped="$skipped $g"
+		skipped="$skipped $1"
 		failed=$((failed + 1))
 	fi
-	echo "== $g: $((SECONDS - start)) s"
+}
+
+# The SVM host emulates one CPU: it runs beside the groups after it.
+beside=
+for g in "$@"; do
+	if [ "$g" = svm ] && [ "$#" -gt 1 ]; then
+		for other in "$@"; do
+			case $other in svm | gic*) prepare "$other" || echo "$other cannot be prepared" ;; esac
+		done
+		run_group svm &
+		beside=$!
+		continue
+	fi
+	run_group "$g"
+	report "$g"
 done
+if [ -n "$beside" ]; then
+	wait "$beside"
+	report svm
+fi
 [ -z "$skipped" ] || echo "did not run:$skipped"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -42,12 +42,29 @@ gone_paths() {
 shell_errors() { find ci tests .ci \( -name "*.sh" -o -path .ci/run \) -exec shellcheck -x -S warning {} + 2>&1; }
 unfinished() { sources | xargs grep -nE '\b(TODO|FIXME|XXX|HACK)\b'; }
 
+# Citations in comments begin with a tag of docs/SPECS.md; several are separated by ';'.
+specs_expanded() {
+	local tags cite t
+	mapfile -t tags < <(sed -n 's/^| `\([^`]*\)` |.*/\1/p' docs/SPECS.md)
+	find common devices loaders arch tests ci \( -name '*.[chS]' -o -name '*.sh' -o -name '*.py' -o -path tests/guest-linux/init \) -exec \
+		grep -ohE '(^|[ (*#;])\[[A-Z][A-Za-z0-9-]*[^]_]*(\]|$)' {} + |
+		sed -E 's/^[^[]*\[//; s/\]$//' | tr ';' '\n' | sed -E 's/^ +//; s/ +$//' |
+		grep -E '^[A-Z][A-Za-z0-9.]*([-0-9]|[a-z][A-Z]| [A-Za-z0-9"])' | grep -vxE 'ADDR6|[A-Z]+ [+*] .*|[A-Z0-9]+\]?' | sort -u |
+		while read -r cite; do
+			for t in "${tags[@]}"; do
+				case $cite in "$t" | "$t"[\ ,:]*) continue 2 ;; esac
+			done
+			echo "citation [$cite] has no entry in docs/SPECS.md"
+		done
+}
+
 rule no-arch-conditionals arch_conditionals
 rule kvm-ioctls-in-place kvm_ioctls
 rule kvm-headers-in-place kvm_headers
 rule files-below-800-lines long_files
 rule every-file-has-its-test untested
 rule docs-name-existing-paths gone_paths
+rule specs-expanded specs_expanded
 rule shellcheck shell_errors
 rule nothing-unfinished unfinished
 echo "$passed passed, $failed failed"

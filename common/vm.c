@@ -167,10 +167,10 @@ static int open_rundir(struct vm *vm)
 static int vm_build(struct vm *vm)
 {
 	const char *kernel = conf_str(vm->conf, "kernel");
-	if (!kernel && !vm->dry)
-		return err_msg(-EINVAL, "nothing to boot: give --kernel FILE");
 	if (!kernel && conf_str(vm->conf, "initrd"))
 		return err_msg(-EINVAL, "--initrd without --kernel: give --kernel FILE as well");
+	if (!kernel && !vm->dry)
+		return err_msg(-EINVAL, "nothing to boot: give --kernel FILE");
 	int err = check_limits(vm);
 	if (!err)
 		err = vm->arch->memmap(vm->conf, &vm->map);

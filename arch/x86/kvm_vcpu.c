@@ -226,7 +226,9 @@ void arch_vcpu_dump(struct vcpu *v, FILE *f)
 		fprintf(f, "vcpu %u: registers cannot be read\n", v->id);
 		return;
 	}
-	fprintf(f, "vcpu %u registers:\n", v->id);
+	/* On SVM hosts KVM has already put a vCPU that shut down into its state after INIT. */
+	bool after_init = v->run->exit_reason == KVM_EXIT_SHUTDOWN && r.rip == 0xfff0;
+	fprintf(f, "vcpu %u registers%s:\n", v->id, after_init ? " (after INIT: this host does not keep those of the fault)" : "");
 	for (size_t i = 0; i < NELEM(reg_names); i++)
 		fprintf(f, "  %-6s %016" PRIx64 "%s", reg_names[i].name, get_le64((char *)&r + reg_names[i].off), i % 4 == 3 ? "\n" : "");
 	fputc('\n', f);

@@ -112,7 +112,8 @@ static int bridge_join(struct net *n, int sock)
 	/* EBUSY: it is in a bridge already, which the operator has chosen. */
 	if (ioctl(sock, SIOCBRADDIF, &r) == 0 || errno == EBUSY)
 		return 0;
-	if (errno == ENODEV)
+	/* ENOPKG: no bridge has been made since the host started. */
+	if (errno == ENODEV || errno == ENOPKG)
 		return err_msg(-ENODEV, "%s: bridge '%s' does not exist; make it with: ip link add %s type bridge", n->who,
 			       n->conf.bridge, n->conf.bridge);
 	return err_msg(-errno, "%s: adding tap '%s' to bridge '%s': %s; do it before: ip link set %s master %s", n->who, n->name,
