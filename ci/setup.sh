@@ -9,7 +9,7 @@ set -eu
 # shellcheck source=ci/apt.sh
 . "$(dirname "$0")/apt.sh"
 
-LIBS="libfdt-dev libelf-dev libjansson-dev liburing-dev zlib1g-dev libzstd-dev liblzma-dev"
+LIBS="libfdt-dev libelf-dev libjansson-dev liburing-dev zlib1g-dev"
 
 group_packages() {
 	case $1 in

@@ -46,7 +46,7 @@ unfinished() { sources | xargs grep -nE '\b(TODO|FIXME|XXX|HACK)\b'; }
 specs_expanded() {
 	local tags cite t
 	mapfile -t tags < <(sed -n 's/^| `\([^`]*\)` |.*/\1/p' docs/SPECS.md)
-	find common devices loaders arch tests ci \( -name '*.[chS]' -o -name '*.sh' -o -name '*.py' -o -path tests/guest-linux/init \) -exec \
+	find common devices loaders arch tests ci ! -path ci/tree.sh \( -name '*.[chS]' -o -name '*.sh' -o -name '*.py' -o -path tests/guest-linux/init \) -exec \
 		grep -ohE '(^|[ (*#;])\[[A-Z][A-Za-z0-9-]*[^]_]*(\]|$)' {} + |
 		sed -E 's/^[^[]*\[//; s/\]$//' | tr ';' '\n' | sed -E 's/^ +//; s/ +$//' |
 		grep -E '^[A-Z][A-Za-z0-9.]*([-0-9]|[a-z][A-Z]| [A-Za-z0-9"])' | grep -vxE 'ADDR6|[A-Z]+ [+*] .*|[A-Z0-9]+\]?' | sort -u |

@@ -28,7 +28,7 @@ struct irq_line {
 /* The VM's tables; main thread, before the first device and after the last. */
 int irq_init(struct vm *);                      /* 0 or -ENOMEM */
 void irq_fini(struct vm *);
-/* Lowers every pin, for a machine reset: no vCPU runs and no device thread drives a line. */
+/* After the interrupt chip was reset: tells it again which pins are high.  No vCPU runs, no device drives a line. */
 void irq_reset(struct vm *);
 
 /* Connects a line; pins are created on first use and live as long as the VM.  0 or -ENOMEM. */

@@ -28,8 +28,7 @@ int kvm_open(void)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (fd < 0 && errno == EACCES)
-		return err_msg(-EACCES, "/dev/kvm: no permission; add yourself to the group that owns it (usually: adduser %s kvm) "
-			       "and log in again", "$USER");
+		return err_msg(-EACCES, "/dev/kvm: no permission; join the group that owns it (usually 'adduser $USER kvm') and log in again");
 	if (fd < 0 && errno == ENOENT)
 		return err_msg(-ENOENT, "/dev/kvm does not exist: load the kvm module of this CPU, or see 'skep doctor' for what is missing");
 	if (fd < 0)

@@ -37,7 +37,7 @@ extern const char *const vm_cause_names[CAUSES];
 
 enum vm_action { ACTION_RESTART, ACTION_EXIT, ACTION_PAUSE };
 
-/* Exit statuses of `skep run` (DESIGN section 4). */
+/* Exit statuses of `skep run`, as skep-run(1) lists them. */
 enum { STATUS_POWEROFF = 0, STATUS_REFUSED = 1, STATUS_USAGE = 2, STATUS_RESET = 3, STATUS_CRASH = 4, STATUS_FAILED = 5, STATUS_SIGNAL = 128 };
 
 struct vcpu {

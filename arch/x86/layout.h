@@ -46,7 +46,7 @@
 #define X86_LOW_TABLES_END 0x100000u
 #define X86_HIGH_START 0x100000u
 
-/* Fixed places of the machine (DESIGN section 3). */
+/* Fixed places of the machine: what Debian's OVMF expects of a q35. */
 #define X86_ECAM 0xb0000000u
 #define X86_ECAM_LEN 0x100000u          /* bus 0: a guest told of more buses probes each slot of all of them */
 #define X86_PCI32 0xc0000000u

@@ -1,5 +1,5 @@
 /*
- * The q35 machine: its chips, its memory map and its interrupt numbers (DESIGN section 3).
+ * The q35 machine: its chips, its memory map and its interrupt numbers.
  */
 #include <errno.h>
 #include <inttypes.h>
