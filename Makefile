@@ -127,14 +127,14 @@ guests: $(GUESTS)
 
 # --- tests ---
 SUB := $(MAKE) --no-print-directory
-.PHONY: check check-fuzz check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
+.PHONY: check check-size check-fuzz check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
 check:
-	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang tree svm gicv3 gicv2
+	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree svm gicv3 gicv2
 check-unit:
-	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang tree
+	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree
 check-hosts:
 	$Q ci/check.sh svm gicv3 gicv2
-check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz: check-%:
+check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz check-size: check-%:
 	$Q ci/check.sh $*
 
 # --- figures ---

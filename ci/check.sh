@@ -4,6 +4,7 @@
 #   unit-x86 unit-arm64   unit and device tests with sanitizers, or through qemu-user for the foreign architecture
 #   fuzz                  fuzz targets on their corpus and some mutations, with sanitizers
 #   clang                 both architectures build with clang, warnings being errors
+#   size                  the static binaries of both architectures are at most 2 MiB
 #   tree                  rules of the source tree
 #   svm gicv3 gicv2 vtx   scenarios in a test host
 #
@@ -85,10 +86,27 @@ clang() {
 	echo "$passed passed, $failed failed"
 }
 
+# Static and stripped, at most 2 MiB.
+size() {
+	local arch bytes passed=0 failed=0
+	for arch in x86 arm64; do
+		if build "ARCH=$arch" strip && bytes=$(stat -c %s "build/$arch/skep.stripped") && [ "$bytes" -le 2097152 ] &&
+			! readelf -l "build/$arch/skep.stripped" | grep -q INTERP; then
+			passed=$((passed + 1))
+			echo "ok   size/$arch ($bytes bytes)"
+		else
+			failed=$((failed + 1))
+			echo "FAIL size/$arch (${bytes:-no} bytes)"
+		fi
+	done
+	echo "$passed passed, $failed failed"
+}
+
 group() {
 	case $1 in
 	unit-x86 | unit-arm64) unit "${1#unit-}" ;;
 	clang) clang ;;
+	size) size ;;
 	fuzz) fuzz ;;
 	tree) ci/tree.sh ;;
 	svm | gicv3 | gicv2 | vtx) scenarios "$1" ;;

@@ -1,5 +1,4 @@
-# What skep itself needs beyond guest RAM: private memory with one disk and an idle guest, at most 4 MiB; a static,
-# stripped binary is at most 2 MiB.
+# What skep itself needs beyond guest RAM: private memory with one disk and an idle guest, at most 4 MiB.
 
 . "$LIB"
 
