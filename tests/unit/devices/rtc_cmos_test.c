@@ -151,7 +151,7 @@ START_TEST(alarm_interrupt)
 		loop_step(c.vm.loop, 10);
 	ck_assert(chip_irq(&c));
 	ck_assert_uint_eq(get(&c, 0x0c) & 0xb0, 0xb0);
-	ck_assert_uint_eq(get(&c, 0x0c), 0);
+	ck_assert_uint_eq(get(&c, 0x0c) & 0xa0, 0);     /* read clears; the periodic flag may be up again */
 	ck_assert_uint_eq(get(&c, 9), 0x00);
 	ck_assert_uint_eq(get(&c, 0x32), 0x20);
 	set(&c, 3, 0x75);               /* no such minute: never */
