@@ -17,6 +17,8 @@
 #define L1_EDX_HTT BIT(28)
 #define AMD_ECX_CMP_LEGACY BIT(1)
 #define AMD_ECX_TOPOEXT BIT(22)
+#define VENDOR_AUTH 0x68747541u         /* "Auth"enticAMD */
+#define VENDOR_HYGO 0x6f677948u         /* "Hygo"nGenuine */
 #define HV_BASE 0x40000000u
 #define HV_TIMING 0x40000010u
 #define APIC_BUS_KHZ 1000000u           /* KVM's LAPIC timer runs at 1 GHz */
@@ -69,7 +71,9 @@ static int read_topology(struct vm *vm)
 
 static void vm_wide(struct vm *vm, struct cpuid_table *t)
 {
-	struct kvm_cpuid_entry2 *e = leaf(t, 1, 0);
+	struct kvm_cpuid_entry2 *e = leaf(t, 0, 0);
+	vm->arch_state->amd = e && (e->ebx == VENDOR_AUTH || e->ebx == VENDOR_HYGO);
+	e = leaf(t, 1, 0);
 	if (e) {
 		e->ecx |= L1_ECX_HYPERVISOR;
 		e->ecx &= ~L1_ECX_MONITOR;
@@ -147,7 +151,9 @@ static void set_topology(struct kvm_cpuid_entry2 *e, const struct vm_arch *a, ui
 		if (per_socket > 1 && e->ecx & AMD_ECX_TOPOEXT)
 			e->ecx |= AMD_ECX_CMP_LEGACY;
 		break;
-	case 0x80000008:
+	case 0x80000008:        /* ECX is reserved on Intel */
+		if (!a->amd)
+			break;
 		e->ecx = (e->ecx & ~0xf0ffu) | (MIN(per_socket, 256u) - 1) | bits_for(per_socket) << 12;
 		break;
 	case 0x8000001e:

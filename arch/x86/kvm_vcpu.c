@@ -177,7 +177,7 @@ enum exit_next arch_vcpu_exit(struct vcpu *v)
 			   (uint64_t)run->fail_entry.hardware_entry_failure_reason);
 		break;
 	case KVM_EXIT_INTERNAL_ERROR:
-		vm_request(v->vm, CAUSE_CRASH, v, "KVM could not go on with vCPU %u (%s, suberror %u)", v->id,
+		vm_request(v->vm, CAUSE_CRASH, v, "KVM could not go on with vCPU %u (%s, suberror %u); 'skep doctor' checks this host", v->id,
 			   run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? "an instruction it cannot emulate" : "internal error",
 			   run->internal.suberror);
 		break;

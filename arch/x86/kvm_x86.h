@@ -20,6 +20,7 @@ struct vm_arch {
 	struct kvm_irqchip chips[3];            /* PIC master, PIC slave, IOAPIC at power-on */
 	struct kvm_pit_state2 pit;
 	unsigned sockets, cores, threads;
+	bool amd;                               /* AMD's or Hygon's leaves */
 };
 
 struct vcpu_arch {

@@ -1,7 +1,7 @@
 /*
- * timed LABEL RUNS COMMAND...: runs a command several times with its output thrown away and prints one line; a command
- * is killed after 60 seconds, which shows as status 137:
+ * timed LABEL RUNS COMMAND...: runs a command once to warm caches up, then RUNS times, its output thrown away, and prints
  * "BENCH LABEL status=N runs=N min_ms=... median_ms=... max_ms=... maxrss_kb=...", from before fork to after wait.
+ * A command is killed after 60 seconds, which shows as status 137.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: timed LABEL RUNS COMMAND...\n");
 		return 2;
 	}
+	run(argv + 3);
 	for (int i = 0; i < runs; i++) {
 		double start = now_ms();
 		status = run(argv + 3);

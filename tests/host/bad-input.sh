@@ -147,7 +147,7 @@ if [ ! -e /etc/passwd ]; then
 	echo 'nobody:x:65534:65534:nobody:/:/bin/sh' >passwd
 	cp passwd /etc/passwd
 fi
-refuse_user 1 "/dev/kvm: no permission; add yourself to the group" --kernel "$kernel" bad
+refuse_user 1 "/dev/kvm: no permission; join the group" --kernel "$kernel" bad
 chmod 666 /dev/kvm
 chmod 600 a.img
 refuse_user 1 "disk 'a.img': it may not be written: Permission denied; give 'ro' or change its rights" --kernel "$kernel" \
