@@ -66,7 +66,7 @@ endif
 
 # --- sources: both architectures' pure halves, the KVM half of one ---
 KVM_HALVES := $(wildcard arch/*/kvm_*.c)
-SRCS := $(filter-out $(filter-out arch/$(ARCH)/%,$(KVM_HALVES)),$(wildcard common/*.c common/cmd/*.c arch/*/*.c devices/*.c devices/*/*.c loaders/*.c))
+SRCS := $(filter-out $(filter-out arch/$(ARCH)/%,$(KVM_HALVES)),$(wildcard common/*.c common/*/*.c arch/*/*.c devices/*.c devices/*/*.c loaders/*.c loaders/*/*.c))
 OBJS := $(SRCS:%.c=$O/obj/%.o)
 LIB_OBJS := $(filter-out $O/obj/common/main.o,$(OBJS))
 TESTS := $(wildcard tests/unit/*_test.c tests/unit/*/*_test.c tests/unit/*/*/*_test.c)
@@ -127,13 +127,15 @@ guests: $(GUESTS)
 
 # --- tests ---
 SUB := $(MAKE) --no-print-directory
-.PHONY: check check-size check-fuzz check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx
+.PHONY: check check-size check-fuzz check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx check-firmware
 check:
 	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree svm gicv3 gicv2
 check-unit:
 	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree
 check-hosts:
 	$Q ci/check.sh svm gicv3 gicv2
+check-firmware:
+	$Q ci/check.sh fw-svm fw-gicv3 fw-gicv2
 check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz check-size: check-%:
 	$Q ci/check.sh $*
 
@@ -181,6 +183,7 @@ help:
 	'make check                unit tests of both architectures, then the SVM, GICv3 and GICv2 test hosts' \
 	'make check-unit           unit and device tests only: no KVM, no root' \
 	'make check-hosts          the three test hosts; check-svm, check-gicv3, check-gicv2: one of them' \
+	'make check-firmware       UEFI, U-Boot and installers in the three test hosts' \
 	'make check-vtx            the VT-x test host' \
 	'make bench                start-up, memory and boot figures under the instruction clock' \
 	'make guests               bare-metal test guests' \

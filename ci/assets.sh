@@ -13,7 +13,7 @@ set -eu
 . "$(dirname "$0")/apt.sh"
 
 MODULES="kvm kvm-amd kvm-intel tun vhost_net virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virtio-rng
-	virtio_balloon virtio_scsi vmw_vsock_virtio_transport vhost_vsock virtiofs evdev button gpio_keys qemu_fw_cfg"
+	virtio_balloon virtio_scsi vmw_vsock_virtio_transport vhost_vsock virtiofs evdev button gpio_keys qemu_fw_cfg efivarfs"
 
 [ $# = 1 ] || die "usage: ci/assets.sh x86|arm64"
 arch=$1

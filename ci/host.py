@@ -2,7 +2,7 @@
 """ci/host.py: boot a test host (an emulated machine with real KVM) once and run scenarios in it.
 
 Hosts: svm (x86, QEMU), vtx (x86 with VT-x and EPT, Bochs), gicv3 and gicv2 (arm64, QEMU). The scenarios are
-tests/host/NAME.sh; comment lines at their top say which hosts they are for, and what else the runner must know:
+tests/host/NAME.sh, with --firmware tests/host/firmware/NAME.sh; comment lines at their top say which hosts they are for, and what else the runner must know:
     # hosts: svm gicv3 gicv2      default: all but vtx
     # timeout: 60                 seconds inside the host, default 60
     # needs: /bm/a|/bm/b /bm/c    files that must be there, | between alternatives; skipped otherwise
@@ -29,6 +29,7 @@ import cpio  # noqa: E402  (ci/cpio.py)
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCENARIOS = os.path.join(TOP, "tests", "host")
+FIRMWARE = os.path.join(SCENARIOS, "firmware")
 ARCH = {"svm": "x86", "vtx": "x86", "gicv3": "arm64", "gicv2": "arm64"}
 TTY = {"x86": "ttyS0", "arm64": "ttyAMA0"}
 # Slowness of a host relative to the others: all time limits are multiplied by it.
@@ -46,6 +47,8 @@ class Scenario:
     def __init__(self, name):
         self.name = name
         self.path = os.path.join(SCENARIOS, name + ".sh")
+        if not os.path.exists(self.path):
+            self.path = os.path.join(FIRMWARE, name + ".sh")
         self.hosts, self.timeout, self.needs = ["svm", "gicv3", "gicv2"], 60, []
         try:
             with open(self.path, encoding="utf-8") as f:
@@ -61,9 +64,12 @@ class Scenario:
                 self.needs = value.split()
 
 
-def all_scenarios():
-    names = sorted(f[:-3] for f in os.listdir(SCENARIOS) if f.endswith(".sh") and f != "lib.sh")
-    return [Scenario(n) for n in names]
+def scripts(directory):
+    return sorted(f for f in os.listdir(directory) if f.endswith(".sh"))
+
+
+def all_scenarios(directory):
+    return [Scenario(f[:-3]) for f in scripts(directory) if f != "lib.sh"]
 
 
 # --- what the host boots ---
@@ -75,17 +81,35 @@ def payload_files(args, arch):
     if not os.path.exists(skep):
         raise Trouble(f"{os.path.relpath(skep)} is missing: run 'make ARCH={arch}'")
     files = [("bin/skep", skep), ("g/vmlinuz", f"{cache}/vmlinuz"), ("g/initrd", f"{cache}/guest.cpio.gz")]
-    files += [(f"t/{f}", os.path.join(SCENARIOS, f)) for f in sorted(os.listdir(SCENARIOS)) if f.endswith(".sh")]
+    files += [(f"t/{f}", os.path.join(SCENARIOS, f)) for f in scripts(SCENARIOS)]
+    if args.firmware:
+        files += [(f"t/{f}", os.path.join(FIRMWARE, f)) for f in scripts(FIRMWARE)] + firmware_files(cache)
     guests = os.path.join(TOP, "build", arch, "tests", "guest")
     if os.path.isdir(guests):
         files += [(f"bm/{f}", os.path.join(guests, f)) for f in sorted(os.listdir(guests))
                   if os.path.isfile(os.path.join(guests, f)) and not f.endswith((".o", ".d"))]
+        for folder, _, names in os.walk(os.path.join(guests, "fbsd-root")):
+            files += [(os.path.relpath(os.path.join("bm", os.path.relpath(folder, guests), f)), os.path.join(folder, f))
+                      for f in sorted(names)]
     for item in args.add:
         source, colon, target = item.partition(":")
         if not colon or not os.path.isfile(source):
             raise Trouble(f"--add {item}: want SOURCE:PATH-IN-HOST, SOURCE a file")
         files.append((target.lstrip("/"), source))
     return files
+
+
+def firmware_files(cache):
+    """Packaged firmware where its packages install it; disks and installers in /fw."""
+    top, files = os.path.join(cache, "firmware"), []
+    for folder, _, names in os.walk(top):
+        for name in sorted(names):
+            path = os.path.relpath(os.path.join(folder, name), top)
+            if path.startswith("usr/"):
+                files.append((path, os.path.join(top, path)))
+            elif path.startswith("di/") or path in ("disk.img", "cd.iso"):
+                files.append((f"fw/{path}", os.path.join(top, path)))
+    return sorted(files)
 
 
 def write_initrd(out, arch, files, scenarios, slow, command):
@@ -396,6 +420,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("host", nargs="?", choices=sorted(ARCH), metavar="HOST", help="svm, vtx, gicv3 or gicv2")
     parser.add_argument("scenario", nargs="*", help="names of scenarios (default: all that are for this host)")
+    parser.add_argument("--firmware", action="store_true", help="scenarios with firmware and installers, and their files")
     parser.add_argument("--icount", action="store_true", help="the host's clock counts instructions (QEMU hosts)")
     parser.add_argument("--timeout", type=int, default=90, help="seconds of silence that mean a frozen host")
     parser.add_argument("--slow", type=int, default=1, metavar="N", help="multiply all time limits, on a busy machine")
@@ -419,7 +444,7 @@ def choose(args):
         return [Scenario(n) for n in args.scenario]
     arch, chosen = ARCH[args.host], []
     targets = {"/" + target for target, _ in payload_files(args, arch)}
-    for scenario in all_scenarios():
+    for scenario in all_scenarios(FIRMWARE if args.firmware else SCENARIOS):
         if args.host not in scenario.hosts:
             continue
         missing = [n for n in scenario.needs if not targets.intersection(n.split("|"))]
@@ -435,12 +460,14 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if args.list:
-            for scenario in all_scenarios():
+            for scenario in all_scenarios(SCENARIOS) + all_scenarios(FIRMWARE):
                 if not args.host or args.host in scenario.hosts:
                     print(f"{scenario.name:20} {' '.join(scenario.hosts)}")
             return 0
-        if subprocess.run([os.path.join(TOP, "ci", "assets.sh"), ARCH[args.host]], check=False).returncode:
-            raise Trouble("ci/assets.sh failed")
+        args.firmware = args.firmware or any(Scenario(n).path.startswith(FIRMWARE) for n in args.scenario)
+        for script in ["assets.sh"] + ["firmware.sh"] * args.firmware:
+            if subprocess.run([os.path.join(TOP, "ci", script), ARCH[args.host]], check=False).returncode:
+                raise Trouble(f"ci/{script} failed")
         args.slow *= SLOWNESS[args.host]
         args.timeout *= args.slow
         log = args.keep_log or os.path.join(TOP, "build", "hosts", args.host + ".log")

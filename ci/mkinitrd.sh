@@ -12,7 +12,7 @@ case $kind in
 guest)
 	init=$top/tests/guest-linux/init
 	tools=
-	modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng virtio_balloon evdev button" ;;
+	modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng virtio_balloon evdev button efivarfs qemu_fw_cfg" ;;
 host)
 	init=$top/tests/host/init
 	tools=$cache/tools

@@ -16,6 +16,7 @@
 struct vm;
 struct vcpu;
 struct conf;
+struct device;
 struct image;
 struct vm_arch;                                 /* opaque: struct vm holds a pointer */
 struct vcpu_arch;                               /* opaque: struct vcpu holds a pointer */
@@ -33,6 +34,7 @@ struct board_chip {
 struct board {
 	const char *name;                       /* "q35", "virt" */
 	const struct board_chip *chips;         /* ends with a NULL cls */
+	const struct board_chip *fw_chips;      /* only with firmware or fw_cfg items: fw_cfg and the like; same end */
 };
 
 /* Where things are: filled by memmap() from the configuration alone. */
@@ -48,11 +50,20 @@ struct memmap {
 };
 
 /* What a loader hands to the vCPUs; meaning by architecture. */
-enum entry_mode { ENTRY_NONE, ENTRY_X86_LONG, ENTRY_X86_PROT32, ENTRY_ARM64 };
+enum entry_mode {
+	ENTRY_NONE,
+	ENTRY_X86_RESET,                        /* power-on: real mode at the top of the flash; nothing else is used */
+	ENTRY_X86_REAL,                         /* real mode, CS = pc >> 4 */
+	ENTRY_X86_PROT32,                       /* 32-bit protected mode, paging off, flat segments */
+	ENTRY_X86_LONG,                         /* 64-bit mode; page tables of layout.h unless cr3 is given */
+	ENTRY_ARM64,                            /* EL1, MMU off */
+};
 struct entry {
 	enum entry_mode mode;
 	uint64_t pc;
-	uint64_t arg;                           /* x86: RSI (zero page) or EBX (start_info); arm64: x0 (FDT) */
+	uint64_t arg;                           /* x86: RSI (LONG) or EBX (PROT32); arm64: x0 (FDT) */
+	uint64_t arg2;                          /* x86: RAX, such as Multiboot's magic; arm64: x1 */
+	uint64_t sp, cr3;                       /* x86: 0 is the default */
 };
 
 struct arch_info {
@@ -67,11 +78,17 @@ struct arch_info {
 	int (*memmap)(const struct conf *, struct memmap *out);
 	/* GSI of a conventional PCI interrupt: slot 0..31, pin 0 (INTA#) .. 3. */
 	uint32_t (*pci_intx_gsi)(unsigned slot, unsigned pin);
-	/* Extra devices the machine always has, on the PCI bus; after the configured ones. */
+	/* Extra devices the machine always has, on the PCI bus, and flash when vm->firmware; after the configured ones. */
 	int (*add_fixed)(struct vm *);
 	/*
+	 * With fw_cfg in the machine: the architecture's items (memory map, SMBIOS, ACPI with its loader script, kernel
+	 * files).  At each boot, before load(); the items common to both are there.  0 or -errno (reported).
+	 */
+	int (*fill_fw_cfg)(struct vm *, struct device *fw_cfg, const struct image *);
+	/*
 	 * Copies the kernel and what belongs to it into guest memory, builds and places the tables, fills the
-	 * entry.  Every device exists and BARs are assigned.  Called again at each in-process reset.
+	 * entry; with vm->firmware the entry is the flash's, and the kernel is firmware's to load.  Every device
+	 * exists and BARs are assigned, except for firmware.  Called again at each in-process reset.
 	 * 0 or -errno (reported).
 	 */
 	int (*load)(struct vm *, const struct image *, struct entry *out);

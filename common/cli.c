@@ -25,7 +25,7 @@ static const struct cli_opt *find_opt(const struct cli *c, char letter, const ch
 {
 	const struct cli_opt *o = find_in(c->extra, letter, name, len);
 
-	return o ? o : find_in(cli_run_opts, letter, name, len);
+	return o ? o : find_in(c->rows ? c->rows : cli_run_opts, letter, name, len);
 }
 
 static int apply(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)
@@ -39,7 +39,7 @@ static int apply(struct cli *c, const struct cli_opt *o, const char *arg, const 
 
 static int unknown_long(const struct cli *c, const char *name, size_t len)
 {
-	const struct cli_opt *lists[] = { c->extra, cli_run_opts };
+	const struct cli_opt *lists[] = { c->extra, c->rows ? c->rows : cli_run_opts };
 	const char *near = NULL;
 	unsigned best = 1000;
 	char wrong[64];
@@ -234,6 +234,24 @@ int cli_parse_run(struct cli *c, int argc, char **argv, struct conf *conf)
 	err = parse_args(c, argc, argv);
 	if (!err)
 		err = finish(c);
+	if (!err || err == CLI_ANSWERED)
+		return err;
+	if (c->status == STATUS_USAGE)
+		fprintf(stderr, "try '%s --help'\n", c->prog);
+	return c->status;
+}
+
+int cli_parse_rows(struct cli *c, int argc, char **argv, struct conf *conf)
+{
+	int err;
+
+	c->conf = conf;
+	c->status = STATUS_USAGE;
+	err = parse_args(c, argc, argv);
+	if (!err)
+		err = conf_check(conf);
+	if (!err)
+		err = check_name(c);
 	if (!err || err == CLI_ANSWERED)
 		return err;
 	if (c->status == STATUS_USAGE)

@@ -39,6 +39,7 @@ struct cli {
 	bool name_optional;             /* plan, config */
 	bool any_arch;                  /* plan, config: `arch` may be the other one */
 	const struct cli_opt *extra;    /* further rows, such as plan's --tables; NULL: none */
+	const struct cli_opt *rows;     /* other rows instead of run's; NULL: run's */
 	void *user;                     /* for their handlers */
 
 	struct conf *conf;
@@ -53,6 +54,9 @@ struct cli {
  * with 0.  Above 0: exit with this status; one sentence is on standard error.
  */
 int cli_parse_run(struct cli *, int argc, char **argv, struct conf *);
+
+/* The same for commands with rows of their own, without run's defaults and devices: NAME is required. */
+int cli_parse_rows(struct cli *, int argc, char **argv, struct conf *);
 
 /* Exit status under the name `bhyve`: 0 reset, 1 powered off, 3 triple fault, 4 error, 5 suspended. */
 int cli_bhyve_status(int status);
@@ -88,6 +92,7 @@ CLI_FN(cli_opt_file);
 CLI_FN(cli_opt_set);
 CLI_FN(cli_opt_gdb);
 CLI_FN(cli_opt_nothing);
+CLI_FN(cli_opt_list);           /* sets the next unset KEY.N */
 int cli_place_pending(struct cli *);    /* gives the devices of cli_opt_auto their slots */
 
 #endif

@@ -204,23 +204,65 @@ static bool slot_free(const struct conf *conf, unsigned slot)
 	return true;
 }
 
+/* The next free slot, from *slot on. */
+static int next_slot(struct cli *c, const char *origin, unsigned *slot)
+{
+	while (*slot < LPC_SLOT && !slot_free(c->conf, *slot))
+		++*slot;
+	if (*slot == LPC_SLOT)
+		return err_msg(-EINVAL, "%s: no slot from %d to %d is free", origin, FIRST_FREE_SLOT, LPC_SLOT - 1);
+	return 0;
+}
+
 static int place_one(struct cli *c, const struct cli_opt *o, const char *arg, unsigned *slot)
 {
 	struct place p = { 0, 0, 0 };
-	char *copy = strdup(arg), origin[48];
-	int err;
+	char *words, origin[48];
 
 	snprintf(origin, sizeof(origin), "--%s", o->name);
-	while (*slot < LPC_SLOT && !slot_free(c->conf, *slot))
-		++*slot;
+	int err = next_slot(c, origin, slot);
+	if (err)
+		return err;
 	p.slot = *slot;
-	if (!copy)
-		err = -ENOMEM;
-	else if (*slot == LPC_SLOT)
-		err = err_msg(-EINVAL, "%s: no slot from %d to %d is free", origin, FIRST_FREE_SLOT, LPC_SLOT - 1);
-	else
-		err = add_device(c, &p, o->key, copy, origin);
-	free(copy);
+	if (asprintf(&words, "%s%s%s", arg, o->value ? "," : "", o->value ? o->value : "") < 0)
+		return -ENOMEM;
+	err = add_device(c, &p, o->key, words, origin);
+	free(words);
+	return err;
+}
+
+struct find_path {
+	const char *path;
+	bool found;
+};
+
+static void find_path(const char *key, const char *value, const char *origin UNUSED, void *arg)
+{
+	struct find_path *f = arg;
+	size_t n = strlen(key);
+
+	f->found |= !strncmp(key, "pci.", 4) && n > 5 && !strcmp(key + n - 5, ".path") && !strcmp(value, f->path);
+}
+
+/* The key install.iso brings its own read-only disk, unless the medium is attached already. */
+static int place_install(struct cli *c, unsigned *slot)
+{
+	static const struct { const char *name, *value; } opts[] = {
+		{ "device", "virtio-blk" }, { "path", "%(install.iso)" }, { "ro", "true" },
+	};
+	struct find_path f = { conf_raw(c->conf, "install.iso"), false };
+	char key[48];
+
+	if (!f.path)
+		return 0;
+	conf_walk(c->conf, find_path, &f);
+	if (f.found)
+		return 0;
+	int err = next_slot(c, "install.iso", slot);
+	for (size_t i = 0; i < NELEM(opts) && !err; i++) {
+		snprintf(key, sizeof(key), "pci.0.%u.0.%s", *slot, opts[i].name);
+		err = conf_set(c->conf, key, opts[i].value, "install.iso");
+	}
 	return err;
 }
 
@@ -231,5 +273,5 @@ int cli_place_pending(struct cli *c)
 
 	for (unsigned i = 0; i < c->npending && !err; i++)
 		err = place_one(c, c->pending[i].opt, c->pending[i].arg, &slot);
-	return err;
+	return err ? err : place_install(c, &slot);
 }

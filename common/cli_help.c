@@ -89,6 +89,12 @@ static void print_group(FILE *f, const struct cli_opt *o, enum cli_group g, cons
 void cli_print_help(FILE *f, const struct cli *c)
 {
 	fprintf(f, "usage: %s %s\n", c->prog, c->synopsis ? c->synopsis : "[options] NAME");
+	if (c->rows)
+		fprintf(f, "\n");
+	for (const struct cli_opt *o = c->rows; o && o->help; o++)
+		print_opt(f, o);
+	if (c->rows)
+		return;
 	for (int g = 0; g < CLI_GROUPS; g++) {
 		print_group(f, cli_run_opts, g, cli_group_names[g]);
 		if (g == CLI_DEVICES && c->extra)
@@ -210,6 +216,9 @@ void cli_print_ports(FILE *f, const struct conf *conf)
 			print_row(f, c->id + 4, cls ? cls->help : c->cls);
 	fprintf(f, "\n-l PORT,BACKEND[,OPTION=VALUE...], with\n");
 	print_table(f, cls ? cls->opts : NULL, "", false);
+	fprintf(f, "\nOther than serial ports:\n");
+	print_row(f, "bootrom,CODE[,VARS]", "firmware, and the file of its variables");
+	print_row(f, "debugexit[,PORT]", "port 0x501, or PORT: a byte v written there ends skep with status 2v+1 (x86)");
 }
 
 static void scdoc_opt(FILE *f, const struct cli_opt *o)

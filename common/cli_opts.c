@@ -118,6 +118,17 @@ int cli_opt_set(struct cli *c, const struct cli_opt *o UNUSED, const char *arg, 
 	return conf_set(c->conf, key, eq + 1, origin);
 }
 
+int cli_opt_list(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)
+{
+	char key[64];
+	unsigned n = 0;
+
+	do
+		snprintf(key, sizeof(key), "%s.%u", o->key, n++);
+	while (conf_raw(c->conf, key));
+	return conf_set(c->conf, key, arg, origin);
+}
+
 /* "[w][ADDR:]PORT"; an IPv6 address stands in brackets. */
 int cli_opt_gdb(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)
 {
@@ -199,6 +210,17 @@ static int set_bootrom(struct cli *c, const char *files, const char *origin)
 	return err;
 }
 
+/* The port of QEMU's isa-debug-exit is 0x501 unless told otherwise.  arm64 has no ports. */
+static int set_debug_exit(struct cli *c, const char *port, const char *origin)
+{
+	const struct arch_info *a = conf_arch(c->conf);
+
+	if (!a->has_pio)
+		log_info("cli", "%s debugexit: nothing to do on %s; for an exit status of the guest's use -s SLOT,virtio-console,port1=testdev",
+			 origin, a->name);
+	return conf_set(c->conf, "lpc.debugexit.port", port && *port ? port : "0x501", origin);
+}
+
 int cli_opt_port(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)
 {
 	char port[16];
@@ -214,8 +236,10 @@ int cli_opt_port(struct cli *c, const struct cli_opt *o, const char *arg, const 
 		return err_msg(-EINVAL, "%s: a TPM is not in this version; leave it out", origin);
 	if (!strcmp(port, "pc-testdev"))
 		return err_msg(-EINVAL, "%s: the test device is not in this version; leave it out", origin);
+	if (!strcmp(port, "debugexit"))
+		return set_debug_exit(c, arg[n] ? arg + n + 1 : NULL, origin);
 	if (strcmp(port, "bootrom") && (strncmp(port, "com", 3) || port[3] < '1' || port[3] > '4' || port[4]))
-		return err_msg(-EINVAL, "%s: '%s' is not a port: they are com1, com2, com3, com4 and bootrom", origin, port);
+		return err_msg(-EINVAL, "%s: '%s' is not a port: they are com1, com2, com3, com4, bootrom and debugexit", origin, port);
 	if (!arg[n] || !arg[n + 1])
 		return err_msg(-EINVAL, "%s: %s: what to connect it to is missing: %s", origin, port,
 			       strcmp(port, "bootrom") ? o->arg : "bootrom,CODE[,VARS]");

@@ -189,6 +189,22 @@ int conf_set(struct conf *c, const char *key, const char *value, const char *ori
 	return 0;
 }
 
+void conf_merge(struct conf *c, const struct conf *from)
+{
+	for (size_t i = 0; i < from->n; i++)
+		conf_set(c, from->e[i]->key, from->e[i]->text, from->e[i]->origin);
+}
+
+struct conf *conf_copy(const struct conf *from, const char *skip)
+{
+	struct conf *c = conf_new();
+
+	for (size_t i = 0; i < from->n; i++)
+		if (!skip || strncmp(from->e[i]->key, skip, strlen(skip)))
+			conf_set(c, from->e[i]->key, from->e[i]->text, from->e[i]->origin);
+	return c;
+}
+
 static char *trim(char *s)
 {
 	char *end;

@@ -36,6 +36,10 @@ struct arch_info;
 struct device_class;
 struct conf;
 struct conf *conf_new(void);                    /* aborts when out of memory */
+/* A copy without the keys that begin with `skip` ("module."); NULL: with all.  Aborts when out of memory. */
+struct conf *conf_copy(const struct conf *, const char *skip);
+/* Sets all keys of `from` as they are written there, later ones winning. */
+void conf_merge(struct conf *, const struct conf *from);
 void conf_free(struct conf *);
 
 /*

@@ -270,6 +270,15 @@ static void check_cpuset(const char *key, const char *value, const char *origin,
 		k->err = err_msg(-EINVAL, "%s: '%s' is not a list of host CPUs, such as 2 or 0,4-7", origin, value);
 }
 
+static void check_env(const char *key, const char *value, const char *origin, void *arg)
+{
+	struct check *k = arg;
+	size_t n = strcspn(value, "=");
+
+	if (!k->err && !strncmp(key, "loader.env.", 11) && (!n || !value[n] || strcspn(value, " \t\"") < n))
+		k->err = err_msg(-EINVAL, "%s: %s=%s: not NAME=VALUE, a variable and its value", origin, key, value);
+}
+
 const struct arch_info *conf_arch(const struct conf *c)
 {
 	const char *name = conf_raw(c, "arch");
@@ -288,5 +297,7 @@ int conf_check(const struct conf *c)
 		k.err = check_topology(c);
 	if (!k.err)
 		conf_walk(c, check_cpuset, &k);
+	if (!k.err)
+		conf_walk(c, check_env, &k);
 	return k.err;
 }

@@ -112,13 +112,16 @@ void device_free(struct device *d)
 int device_place(struct device *d, struct bus *bus, uint64_t base)
 {
 	d->io = (struct bus_range){
-		.name = d->id, .base = base, .len = d->cls->io_len,
+		.name = d->id, .base = base, .len = d->io.len ? d->io.len : d->cls->io_len,
 		.ops = d->cls->regs ? &table_ops : d->cls->ops, .dev = d,
 		.lock = d->cls->self_locking ? NULL : &d->lock,
 		.regs = d->cls->regs, .nregs = d->cls->nregs,
 	};
 	d->io_bus = bus;
-	return bus_add(bus, &d->io);
+	int err = bus_add(bus, &d->io);
+	if (!err && d->cls->placed)
+		d->cls->placed(d);
+	return err;
 }
 
 /* --- options --- */
@@ -162,6 +165,8 @@ bool dev_opt_bool(const struct device *d, const char *name)
 
 json_t *device_save(struct device *d)
 {
+	if (d->cls->saving)
+		d->cls->saving(d);
 	json_t *state = d->cls->snap ? snap_save(d->cls->snap, d) : json_object();
 	return state ? json_pack("{s:s, s:i, s:o}", "class", d->cls->name, "version", d->cls->snap_version, "state", state) : NULL;
 }

@@ -16,6 +16,7 @@
 #include "common/snap.h"
 
 struct vm;
+struct chardev;
 struct device;
 
 /* What firmware tables say of a chip; arch renders it as FDT or AML. */
@@ -30,7 +31,7 @@ struct device_class {
 	const char *name;               /* as on the command line: "virtio-blk", "uart16550" */
 	const char *help;               /* one line */
 	size_t size;                    /* of the instance struct */
-	uint64_t io_len;                /* bytes of registers for chips placed by a board table; 0: none */
+	uint64_t io_len;                /* bytes of registers for chips placed by a board table; 0: none, or set in io.len by init */
 	const struct reg *regs;         /* chips: register table, sorted by offset */
 	unsigned nregs;
 	const struct io_ops *ops;       /* instead of regs where a table does not fit */
@@ -46,13 +47,16 @@ struct device_class {
 	int (*init)(struct device *);
 	void (*fini)(struct device *);
 	void (*reset)(struct device *);         /* power-on state; no vCPU runs; also called once after init */
+	void (*placed)(struct device *);        /* the registers have their address (io.base); main thread, before the vCPUs run */
 	/* pause: host I/O in flight is finished and no new one starts; after the vCPUs.  resume: before them. */
 	void (*pause)(struct device *);
 	void (*resume)(struct device *);
 	const struct snap_field *snap;          /* NULL: stateless */
 	unsigned snap_version;                  /* of the newest field */
+	void (*saving)(struct device *);        /* fills fields that exist for the snapshot only; NULL: there are none */
 	/* Checks and rebuilds computed state after a load; -EINVAL (reported) refuses the image. */
 	int (*loaded)(struct device *);
+	struct chardev *(*chardev)(struct device *);    /* serial ports: what stands behind the line; NULL: no such port */
 	bool pci;                               /* instance embeds struct pci_dev (devices/pci/pci.h) */
 	bool self_locking;                      /* the bus does not take dev->lock around the ops */
 };
@@ -62,7 +66,7 @@ struct device {
 	struct vm *vm;
 	char id[32];                    /* bus path: "com1", "pci.0.3.0"; also the prefix of its options */
 	pthread_mutex_t lock;           /* the bus holds it around handlers; callbacks of the loop take it */
-	struct bus_range io;            /* chips placed by a board table */
+	struct bus_range io;            /* chips placed by a board table; init may set len where instances differ */
 	struct bus *io_bus;
 	uint32_t gsi;                   /* of irq, for firmware tables; DEV_NO_GSI: none */
 	struct irq_line irq;

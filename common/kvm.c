@@ -73,6 +73,26 @@ int kvm_add_memslots(struct vm *vm)
 	return 0;
 }
 
+/* Slots behind those of RAM. */
+static int set_rom(struct vm *vm, unsigned n, uint64_t gpa, const uint8_t *hva, uint64_t len)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = MEM_REGIONS_MAX + n, .flags = KVM_MEM_READONLY, .guest_phys_addr = gpa, .memory_size = len,
+		.userspace_addr = (uintptr_t)hva,
+	};
+	return vm->dry ? 0 : kvm_ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
+}
+
+int kvm_rom_map(struct vm *vm, unsigned n, uint64_t gpa, const uint8_t *hva, uint64_t len)
+{
+	return set_rom(vm, n, gpa, hva, len);
+}
+
+int kvm_rom_unmap(struct vm *vm, unsigned n, uint64_t gpa)
+{
+	return set_rom(vm, n, gpa, NULL, 0);
+}
+
 int kvm_ioeventfd(struct vm *vm, int fd, uint64_t addr, unsigned len, bool pio, bool on)
 {
 	struct kvm_ioeventfd arg = {

@@ -21,6 +21,14 @@ int kvm_cap(int fd, long cap);                  /* 0: absent */
 int kvm_create_vm(struct vm *);
 int kvm_add_memslots(struct vm *);
 /*
+ * Read-only memory n (0 or 1) of len bytes at gpa, in its own memslot: the guest reads and executes it without exits,
+ * its writes are MMIO [KVM-API 4.35 KVM_MEM_READONLY].  Any thread; a slot that is mapped must be unmapped first.  0 or
+ * -errno (not reported).  Nothing in a dry VM.
+ */
+#define KVM_ROMS_MAX 2
+int kvm_rom_map(struct vm *, unsigned n, uint64_t gpa, const uint8_t *hva, uint64_t len);
+int kvm_rom_unmap(struct vm *, unsigned n, uint64_t gpa);
+/*
  * An eventfd that fires when the guest writes `len` bytes at addr (len 0: any size).  `on` false removes it.
  * Any thread.  0 or -errno (not reported: the caller falls back to ordinary exits).
  */

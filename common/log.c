@@ -18,6 +18,17 @@ static struct {
 	bool raw;
 } sink = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .file_level = LOG_INFO, .stderr_level = LOG_WARN };
 
+static _Thread_local struct {
+	void (*fn)(void *arg, enum log_level, const char *text);
+	void *arg;
+} divert;
+
+void log_divert(void (*fn)(void *arg, enum log_level, const char *text), void *arg)
+{
+	divert.fn = fn;
+	divert.arg = arg;
+}
+
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 
 int log_open(const char *path)
@@ -77,8 +88,10 @@ static void log_vmsg(enum log_level level, const char *sub, const char *fmt, va_
 		return;
 	char text[1024], line[1200];
 	vsnprintf(text, sizeof(text), fmt, ap);
+	if (level <= sink.stderr_level && divert.fn)
+		divert.fn(divert.arg, level, text);
 	pthread_mutex_lock(&sink.lock);
-	if (level <= sink.stderr_level) {
+	if (level <= sink.stderr_level && !divert.fn) {
 		int n = snprintf(line, sizeof(line), "skep: %s%s%s\n", level == LOG_WARN ? "warning: " : "", text, sink.raw ? "\r" : "");
 		write_line(STDERR_FILENO, line, (size_t)n);
 	}

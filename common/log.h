@@ -32,6 +32,12 @@ void log_msg(enum log_level level, const char *subsystem, const char *fmt, ...) 
 #define log_debug(sub, ...) log_msg(LOG_DEBUG, sub, __VA_ARGS__)
 
 /*
+ * What this thread reports from now on goes to fn, without "skep: ", instead of to standard error; log files still
+ * get it.  For consoles whose user does not see standard error.  fn NULL: as before.
+ */
+void log_divert(void (*fn)(void *arg, enum log_level, const char *text), void *arg);
+
+/*
  * The host failed: reports "<fmt>: <strerror(errno)>" as an error and returns -errno.
  * `if (fd < 0) return err_sys("disk '%s': open", path);`
  */

@@ -12,7 +12,7 @@
 
 static const char *const type_names[] = {
 	[SNAP_T_BOOL] = "bool", [SNAP_T_U8] = "uint8", [SNAP_T_U16] = "uint16", [SNAP_T_U32] = "uint32", [SNAP_T_U64] = "uint64",
-	[SNAP_T_BYTES] = "base64", [SNAP_T_STRUCT] = "struct",
+	[SNAP_T_BYTES] = "base64", [SNAP_T_HEAP] = "base64", [SNAP_T_STRUCT] = "struct",
 };
 
 static void snap_key(const struct snap_field *f, char *key, size_t len)
@@ -93,6 +93,8 @@ static json_t *save_one(const struct snap_field *f, const uint8_t *obj, const ui
 		size_t len = f->len_off == SNAP_FIXED ? f->size : get_le32(obj + f->len_off);
 		return b64_encode(p, MIN(len, f->size));
 	}
+	case SNAP_T_HEAP:
+		return b64_encode(*(uint8_t *const *)(const void *)p, get_le32(obj + f->len_off));
 	case SNAP_T_BOOL:
 		return json_boolean(*(const bool *)p);
 	default:
@@ -170,6 +172,28 @@ static int load_bytes(const struct snap_field *f, uint8_t *obj, uint8_t *p, cons
 	return 0;
 }
 
+static int load_heap(const struct snap_field *f, uint8_t *obj, uint8_t *p, const json_t *v, bool apply)
+{
+	size_t n = json_is_string(v) ? json_string_length(v) : 0, cap = n / 4 * 3;
+	if (!json_is_string(v) || cap > UINT32_MAX)
+		return -EINVAL;
+	uint8_t *buf = apply ? malloc(cap + 1) : NULL;
+	if (apply && !buf)
+		return -ENOMEM;
+	long len = b64_decode(json_string_value(v), n, buf, cap);
+	if (len < 0) {
+		free(buf);
+		return -EINVAL;
+	}
+	if (apply) {
+		uint8_t **field = (uint8_t **)(void *)p;
+		free(*field);
+		*field = buf;
+		put_le32(obj + f->len_off, (uint32_t)len);
+	}
+	return 0;
+}
+
 static int load_one(const struct snap_field *f, unsigned version, uint8_t *obj, uint8_t *p, const json_t *v, const char *who, bool apply)
 {
 	switch (f->type) {
@@ -177,6 +201,8 @@ static int load_one(const struct snap_field *f, unsigned version, uint8_t *obj, 
 		return json_is_object(v) ? load_fields(f->sub, version, p, v, who, apply) : -EINVAL;
 	case SNAP_T_BYTES:
 		return load_bytes(f, obj, p, v, apply);
+	case SNAP_T_HEAP:
+		return load_heap(f, obj, p, v, apply);
 	default:
 		return load_scalar(f, p, v, apply);
 	}

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <jansson.h>
 
-enum snap_type { SNAP_T_END, SNAP_T_BOOL, SNAP_T_U8, SNAP_T_U16, SNAP_T_U32, SNAP_T_U64, SNAP_T_BYTES, SNAP_T_STRUCT };
+enum snap_type { SNAP_T_END, SNAP_T_BOOL, SNAP_T_U8, SNAP_T_U16, SNAP_T_U32, SNAP_T_U64, SNAP_T_BYTES, SNAP_T_HEAP, SNAP_T_STRUCT };
 
 struct snap_field {
 	const char *name;
@@ -18,7 +18,7 @@ struct snap_field {
 	size_t off;
 	size_t size;                    /* BYTES: capacity; STRUCT: size of one element */
 	size_t count;                   /* elements; 1 for a scalar.  Arrays are JSON arrays */
-	size_t len_off;                 /* BYTES: offset of a uint32_t length, or SNAP_FIXED */
+	size_t len_off;                 /* BYTES: offset of a uint32_t length, or SNAP_FIXED; HEAP: of a uint32_t length */
 	const struct snap_field *sub;   /* STRUCT */
 	unsigned since;                 /* class version that added it; older images load it as zero */
 };
@@ -32,6 +32,8 @@ struct snap_field {
 /* A byte array: with a uint32_t length field, or whole. */
 #define SNAP_BUF(st, f, len, v) { #f, SNAP_T_BYTES, offsetof(st, f), sizeof(((st *)0)->f), 1, offsetof(st, len), NULL, v }
 #define SNAP_BYTES(st, f, v) { #f, SNAP_T_BYTES, offsetof(st, f), sizeof(((st *)0)->f), 1, SNAP_FIXED, NULL, v }
+/* A uint8_t pointer from malloc() with its uint32_t length; loading frees what was there. */
+#define SNAP_HEAP(st, f, len, v) { #f, SNAP_T_HEAP, offsetof(st, f), sizeof(((st *)0)->f), 1, offsetof(st, len), NULL, v }
 /* A fixed array of scalars (t: SNAP_T_U32 ...), and nested structs: one, or a fixed array of them. */
 #define SNAP_ARRAY(t, st, f, v) { #f, t, offsetof(st, f), sizeof(((st *)0)->f[0]), sizeof(((st *)0)->f) / sizeof(((st *)0)->f[0]), 0, NULL, v }
 #define SNAP_STRUCT(st, f, tab, v) { #f, SNAP_T_STRUCT, offsetof(st, f), sizeof(((st *)0)->f), 1, 0, tab, v }

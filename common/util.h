@@ -39,6 +39,17 @@ static inline uint64_t size_mask(unsigned size)
 	return size >= 8 ? ~0ull : (1ull << (size * 8)) - 1;
 }
 
+/* Sum of bytes modulo 256: 0 over a table with its checksum. */
+static inline uint8_t byte_sum(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint8_t sum = 0;
+
+	while (len--)
+		sum = (uint8_t)(sum + *p++);
+	return sum;
+}
+
 /* True when [a, a+alen) and [b, b+blen) share a byte; lengths above 0, no wrap. */
 static inline bool ranges_overlap(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen)
 {

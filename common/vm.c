@@ -16,15 +16,20 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "common/bootorder.h"
 #include "common/conf.h"
+#include "common/firmware.h"
+#include "common/fw_items.h"
 #include "common/kvm.h"
 #include "common/log.h"
 #include "common/rundir.h"
+#include "devices/fw_cfg.h"
 #include "devices/pci/pci.h"
+#include "loaders/freebsd/freebsd.h"
 
 const char *const vm_cause_names[CAUSES] = {
 	[CAUSE_NONE] = "none", [CAUSE_POWEROFF] = "guest-poweroff", [CAUSE_RESET] = "guest-reset", [CAUSE_CRASH] = "guest-crash",
-	[CAUSE_HOST_ERROR] = "host-error", [CAUSE_SIGNAL] = "signal",
+	[CAUSE_HOST_ERROR] = "host-error", [CAUSE_SIGNAL] = "signal", [CAUSE_GUEST_EXIT] = "guest-exit",
 };
 
 /* --- building --- */
@@ -94,14 +99,22 @@ static int add_chip(struct vm *vm, const struct board_chip *c)
 	return err ? err : device_place(d, c->pio ? &vm->pio : &vm->mmio, c->base);
 }
 
+static int add_chips(struct vm *vm, const struct board_chip *c)
+{
+	int err = 0;
+	for (; c && c->cls && !err; c++)
+		err = add_chip(vm, c);
+	return err;
+}
+
 static int add_board(struct vm *vm)
 {
-	for (const struct board_chip *c = vm->arch->boards[0]->chips; c->cls; c++) {
-		int err = add_chip(vm, c);
-		if (err)
-			return err;
-	}
-	return 0;
+	const struct board *b = vm->arch->boards[0];
+	int err = add_chips(vm, b->chips);
+	if (!err && (vm->firmware || conf_raw(vm->conf, "fwcfg.0")))
+		err = add_chips(vm, b->fw_chips);
+	vm->fw_cfg = vm_device(vm, "fwcfg");
+	return err;
 }
 
 struct pci_scan {
@@ -138,17 +151,68 @@ static int add_pci(struct vm *vm)
 	return scan.err ? scan.err : vm->arch->add_fixed(vm);
 }
 
-/* BARs, kernel, tables and boot registers: at start and at every in-process reset. */
-static int vm_boot(struct vm *vm)
+/* What firmware learns of the machine, of any architecture, of this one, and by the user. */
+static int fill_fw_cfg(struct vm *vm)
 {
-	int err = pci_assign(vm);
-	if (!err && vm->image.kind != IMAGE_NONE && !vm->image.data)
-		err = image_open(&vm->image, conf_str(vm->conf, "kernel"), conf_str(vm->conf, "initrd"), vm->arch->name);
-	if (!err && vm->image.kind != IMAGE_NONE)
+	fw_cfg_clear(vm->fw_cfg);
+	int err = fw_items_machine(vm, vm->fw_cfg);
+	if (!err)
+		err = vm->arch->fill_fw_cfg(vm, vm->fw_cfg, &vm->image);
+	return err ? err : fw_items_user(vm, vm->fw_cfg);
+}
+
+int vm_load(struct vm *vm)
+{
+	int err = vm->fw_cfg ? fill_fw_cfg(vm) : 0;
+	if (!err && (vm->firmware || vm->image.kind != IMAGE_NONE))
 		err = vm->arch->load(vm, &vm->image, &vm->entry);
+	if (!err)
+		err = vcpus_reset(vm);
+	if (err)
+		return err;
+	if (!vm->dry) {
+		fbsd_nextboot_used(vm->conf, vm->image.fbsd);
+		pending_started(&vm->pending, vm->name);
+	}
 	image_release(&vm->image);
 	vm->boots++;
-	return err ? err : vcpus_reset(vm);
+	return 0;
+}
+
+/* Is there a kernel or another file to open?  -h DIR alone brings one, unless firmware or a prompt loads it. */
+static bool has_files(const struct vm *vm)
+{
+	const struct conf *c = vm->conf;
+	return conf_str(c, "kernel") || conf_raw(c, "load.0") || (conf_str(c, "loader.hostdir") && !vm->firmware && !prompt_console_wanted(vm));
+}
+
+/* Files are opened anew at every start, and there may be settings for just this one. */
+static int open_again(struct vm *vm)
+{
+	int err = vm->dry ? 0 : pending_again(&vm->pending, vm->name, &vm->conf);
+	if (!err && has_files(vm))
+		err = image_open(&vm->image, vm->conf, vm->arch->name);
+	if (err && pending_dismiss(&vm->pending, vm->name, &vm->conf)) {
+		log_warn("vm", "what 'skep nextboot' left for this start cannot be used; starting as usual");
+		err = has_files(vm) ? image_open(&vm->image, vm->conf, vm->arch->name) : 0;
+	}
+	if (err || has_files(vm))
+		return err;
+	memset(&vm->image, 0, sizeof(vm->image));
+	if (vm->firmware || prompt_console_wanted(vm) || vm->dry)
+		return 0;
+	return err_msg(-EINVAL, "nothing to boot any more: the kernel was for one start only; give --kernel FILE to 'skep run'");
+}
+
+/* BARs, kernel, tables and boot registers: at start and at every in-process reset.  A prompt puts the rest off. */
+static int vm_boot(struct vm *vm)
+{
+	int err = vm->firmware ? 0 : pci_assign(vm);    /* firmware does it itself */
+	if (!err && vm->boots)
+		err = open_again(vm);
+	if (err)
+		return err;
+	return prompt_console_wanted(vm) ? prompt_console_start(vm) : vm_load(vm);
 }
 
 /* The lock on the VM's name, its log, and what `list` shows. */
@@ -166,22 +230,37 @@ static int open_rundir(struct vm *vm)
 
 static int vm_build(struct vm *vm)
 {
-	const char *kernel = conf_str(vm->conf, "kernel");
+	struct firmware fw = { .root = "" };
+	int err = firmware_resolve(&fw, vm->conf, vm->arch, vm->dry);
+	if (!err)
+		err = boot_order_check(vm->conf);
+	if (err)
+		return err;
+	vm->firmware = fw.code[0];
+	if (!vm->dry)
+		err = pending_begin(&vm->pending, vm->name, &vm->conf, vm->firmware || has_files(vm) || conf_str(vm->conf, "loader.hostdir"));
+	if (err)
+		return err;
+	bool kernel = has_files(vm);
 	if (!kernel && conf_str(vm->conf, "initrd"))
 		return err_msg(-EINVAL, "--initrd without --kernel: give --kernel FILE as well");
-	if (!kernel && !vm->dry)
-		return err_msg(-EINVAL, "nothing to boot: give --kernel FILE");
-	int err = check_limits(vm);
+	if (!kernel && !vm->firmware && !vm->dry && !prompt_console_wanted(vm))
+		return err_msg(-EINVAL, "nothing to boot: give --kernel FILE, or --firmware uefi to boot from a disk");
+	err = check_limits(vm);
 	if (!err)
 		err = vm->arch->memmap(vm->conf, &vm->map);
 	if (!err && kernel)
-		err = image_open(&vm->image, kernel, conf_str(vm->conf, "initrd"), vm->arch->name);
+		err = image_open(&vm->image, vm->conf, vm->arch->name);
+	if (!err)
+		err = prompt_console_check(vm);
 	if (!err && !vm->dry)
 		err = open_rundir(vm);
 	if (!err && !vm->dry)
 		err = kvm_create_vm(vm);
 	if (!err && !vm->dry)
 		err = check_vcpu_limit(vm);
+	if (!err && !vm->dry)
+		err = firmware_make_vars(&fw, vm->conf);
 	if (!err)
 		err = irq_init(vm);
 	if (!err)
@@ -261,6 +340,7 @@ static void close_fd(int fd)
 void vm_free(struct vm *vm)
 {
 	vcpus_destroy(vm);
+	prompt_console_stop(vm);
 	while (vm->ndevs)
 		device_free(vm->devs[--vm->ndevs]);
 	free(vm->devs);
@@ -276,8 +356,10 @@ void vm_free(struct vm *vm)
 		close(vm->sig_fd);
 		pthread_sigmask(SIG_SETMASK, &vm->old_mask, NULL);
 	}
+	boot_places_clear(vm);
 	mem_fini(&vm->mem);
 	image_release(&vm->image);
+	pending_free(&vm->pending);
 	loop_free(vm->loop);
 	if (vm->rundir)
 		rundir_close(vm->rundir, vm->lock_fd);
@@ -321,6 +403,7 @@ void vm_resume(struct vm *vm)
 /* The same process starts the guest anew; back ends stay as they are.  Everything is paused. */
 static int vm_restart(struct vm *vm)
 {
+	prompt_console_stop(vm);
 	for (unsigned i = 0; i < vm->ndevs; i++)
 		device_reset(vm->devs[i]);
 	int err = arch_vm_reset(vm);
@@ -347,6 +430,7 @@ static int status_for(const struct vm *vm, enum vm_cause cause)
 	case CAUSE_RESET: return STATUS_RESET;
 	case CAUSE_CRASH: return STATUS_CRASH;
 	case CAUSE_SIGNAL: return STATUS_SIGNAL + (vm->cause_signal ? vm->cause_signal : SIGTERM);      /* Ctrl-A x counts as SIGTERM */
+	case CAUSE_GUEST_EXIT: return vm->guest_status;
 	default: return STATUS_FAILED;
 	}
 }
@@ -390,7 +474,8 @@ static void handle_request(void *arg, uint32_t events)
 	vm->cause_text[0] = '\0';
 	vm->button_pressed = false;
 	pthread_mutex_unlock(&vm->req_lock);
-	vm_resume(vm);
+	if (!vm->prompt)
+		vm_resume(vm);
 }
 
 void vm_request(struct vm *vm, enum vm_cause cause, const struct vcpu *v, const char *fmt, ...)
@@ -410,6 +495,15 @@ void vm_request(struct vm *vm, enum vm_cause cause, const struct vcpu *v, const 
 	pthread_mutex_unlock(&vm->req_lock);
 }
 
+void vm_guest_exit(struct vm *vm, int status, const char *device)
+{
+	pthread_mutex_lock(&vm->req_lock);
+	if (vm->cause == CAUSE_NONE)
+		vm->guest_status = status & 0xff;
+	pthread_mutex_unlock(&vm->req_lock);
+	vm_request(vm, CAUSE_GUEST_EXIT, NULL, "%s: the guest asks for exit status %d", device, status & 0xff);
+}
+
 /* SIGTERM and SIGINT press the power button; a second one, or a machine without a listening guest, ends it. */
 static void on_signal(void *arg, uint32_t events)
 {
@@ -421,7 +515,7 @@ static void on_signal(void *arg, uint32_t events)
 	vm->cause_signal = (int)si.ssi_signo;
 	vm->cause_pid = (int)si.ssi_pid;
 	bool polite = si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT;
-	if (polite && !vm->button_pressed && !vm->paused_for_good && arch_power_button(vm)) {
+	if (polite && !vm->prompt && !vm->button_pressed && !vm->paused_for_good && arch_power_button(vm)) {
 		vm->button_pressed = true;
 		log_info("vm", "signal %d from process %d: power button pressed", vm->cause_signal, vm->cause_pid);
 		return;
@@ -433,7 +527,8 @@ int vm_run(struct vm *vm)
 {
 	if (!ev_fd(vm->loop, vm->sig_fd, EPOLLIN, on_signal, vm))
 		return STATUS_FAILED;
-	vm_resume(vm);
+	if (!vm->prompt)
+		vm_resume(vm);
 	int err = loop_run(vm->loop);
 	vcpus_request_park(vm);
 	vcpus_wait_parked(vm);

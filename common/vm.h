@@ -18,9 +18,12 @@
 #include "common/irq.h"
 #include "common/loop.h"
 #include "common/mem.h"
+#include "common/pending.h"
+#include "common/place.h"
 
 struct kvm_run;
 struct msi_table;
+struct prompt_console;
 struct pci_host;
 
 /* Why a guest's run ended, or is about to; the order is no ranking. */
@@ -31,6 +34,7 @@ enum vm_cause {
 	CAUSE_CRASH,                    /* triple fault, PSCI crash, unhandled exit */
 	CAUSE_HOST_ERROR,               /* skep or the host failed */
 	CAUSE_SIGNAL,                   /* ended by a signal, or Ctrl-A x */
+	CAUSE_GUEST_EXIT,               /* a test device: the guest chose skep's exit status */
 	CAUSES
 };
 extern const char *const vm_cause_names[CAUSES];
@@ -71,8 +75,13 @@ struct vm {
 	struct pci_host *pci;
 	struct irq_pin *pins;
 	struct msi_table *msi;          /* common/irq.c */
+	struct pending pending;         /* settings left for a start; conf is theirs and the run's */
 	struct image image;
+	struct places places;           /* what the guest finds in its memory at its start */
 	struct entry entry;
+	struct prompt_console *prompt;  /* the guest waits for its boot; NULL: it does not */
+	bool firmware;                  /* the guest starts in the flash; the kernel, if any, is in fw_cfg */
+	struct device *fw_cfg;          /* NULL: the machine has none */
 	struct vcpu *vcpus;
 	unsigned nvcpus;
 	char *rundir;                   /* NULL in a dry VM */
@@ -91,6 +100,7 @@ struct vm {
 	char cause_text[160];
 	int cause_signal;
 	int cause_pid;                  /* sender of the signal */
+	int guest_status;               /* of CAUSE_GUEST_EXIT */
 	unsigned boots;                 /* guest starts in this process, 1 for the first */
 	bool paused_for_good;           /* a policy said pause */
 	bool button_pressed;            /* a signal has pressed the power button in this run */
@@ -120,6 +130,8 @@ int vm_run(struct vm *);
  * returns EXIT_STOP.  vcpu NULL: not a vCPU's doing.  Later requests of the same run are ignored.
  */
 void vm_request(struct vm *, enum vm_cause, const struct vcpu *, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The guest ends the VM with an exit status of its own, 0..255 (isa-debug-exit, chr-testdev).  Any thread. */
+void vm_guest_exit(struct vm *, int status, const char *device);
 /* Parks every vCPU and returns when the last one is; then they run on.  Loop thread. */
 void vm_pause(struct vm *);
 void vm_resume(struct vm *);
@@ -135,6 +147,17 @@ void vcpus_wait_parked(struct vm *);
 void vcpus_resume(struct vm *);
 /* Power-on state for every vCPU, vCPU 0 at vm->entry; all are parked.  0 or -errno (reported). */
 int vcpus_reset(struct vm *);
+
+/* The kernel into RAM, tables and boot registers, and the files' memory given back.  0 or -errno (reported). */
+int vm_load(struct vm *);
+
+/* --- common/prompt_console.c: the FreeBSD loader's prompt; main thread before the loop runs, or loop thread --- */
+
+bool prompt_console_wanted(const struct vm *);
+int prompt_console_check(const struct vm *);    /* 0, or -EINVAL (reported): nothing a prompt could load */
+/* Prompts on the first serial port; its user's boot calls vm_load() and vm_resume().  0 or -errno (reported). */
+int prompt_console_start(struct vm *);
+void prompt_console_stop(struct vm *);          /* also without one */
 
 /* --- common/exitrec.c --- */
 

@@ -308,6 +308,11 @@ static int pl011_init(struct device *d)
 	return 0;
 }
 
+static struct chardev *pl011_chardev(struct device *d)
+{
+	return ((struct pl011 *)d)->chr;
+}
+
 static void pl011_fini(struct device *d)
 {
 	chardev_close(((struct pl011 *)d)->chr);
@@ -353,6 +358,6 @@ static const struct dev_desc pl011_desc = {
 const struct device_class pl011_class = {
 	.name = "pl011", .help = "Arm PL011 serial port", .size = sizeof(struct pl011), .io_len = 0x1000,
 	.regs = pl011_regs, .nregs = NELEM(pl011_regs), .opts = pl011_opts, .positional = "path", .desc = &pl011_desc,
-	.init = pl011_init, .fini = pl011_fini, .reset = pl011_reset,
+	.init = pl011_init, .fini = pl011_fini, .reset = pl011_reset, .chardev = pl011_chardev,
 	.snap = pl011_fields, .snap_version = 1, .loaded = pl011_loaded,
 };

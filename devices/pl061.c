@@ -218,7 +218,7 @@ static const struct snap_field pl061_fields[] = {
 };
 
 static const struct dev_desc pl061_desc = {
-	.fdt_name = "pl061", .compatible = "arm,pl061,,arm,primecell", .clock_names = "apb_pclk",
+	.fdt_name = "pl061", .compatible = "arm,pl061,,arm,primecell", .hid = "ARMH0061", .clock_names = "apb_pclk",
 };
 
 const struct device_class pl061_class = {

@@ -342,6 +342,11 @@ static int uart_init(struct device *d)
 	return 0;
 }
 
+static struct chardev *uart_chardev(struct device *d)
+{
+	return ((struct uart *)d)->chr;
+}
+
 static void uart_fini(struct device *d)
 {
 	chardev_close(((struct uart *)d)->chr);
@@ -388,6 +393,6 @@ static const struct dev_desc uart_desc = { .fdt_name = "serial", .compatible = "
 const struct device_class uart16550_class = {
 	.name = "uart16550", .help = "16550A serial port", .size = sizeof(struct uart), .io_len = 8,
 	.regs = uart_regs, .nregs = NELEM(uart_regs), .opts = uart_opts, .positional = "path", .desc = &uart_desc,
-	.init = uart_init, .fini = uart_fini, .reset = uart_reset,
+	.init = uart_init, .fini = uart_fini, .reset = uart_reset, .chardev = uart_chardev,
 	.snap = uart_fields, .snap_version = 1, .loaded = uart_loaded,
 };

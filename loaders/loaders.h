@@ -17,7 +17,16 @@ struct image;
  */
 int bzimage_probe(struct image *);
 int pvh_probe(struct image *);
+int multiboot_probe(struct image *);
+int elf_arm64_probe(struct image *);
+int fbsd_probe(struct image *);                 /* loaders/freebsd/probe.c: kernels of either architecture */
 int arm64_image_probe(struct image *);          /* plain, or wrapped for EFI with gzip ("zboot") */
+
+/*
+ * Finds what the file at im->data is for and reads it: `protocol` is a value of key kernel.protocol.  Inflates it first where
+ * it is gzip'd.  0 or -errno (reported).
+ */
+int image_recognise(struct image *, const char *protocol);
 
 /* Replaces gzip'd data by what it inflates to.  Call before the probes.  0 or -errno (reported). */
 int image_gunzip(struct image *);

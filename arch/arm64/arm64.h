@@ -2,6 +2,7 @@
  * What the files of arch/arm64/ share: addresses of the "virt" board, interrupt numbers, and what the KVM half
  * found on the host that firmware tables must say.
  *
+ *   0x0000_0000 flash             2 * 64 MiB, only with firmware
  *   0x0800_0000 GICD              64 KiB (GICv2: 4 KiB)
  *   0x0801_0000 GICC               8 KiB (GICv2 only)
  *   0x0802_0000 v2m                4 KiB (GICv2 only)
@@ -24,7 +25,9 @@
 
 #include "common/arch.h"
 
+struct acpi_set;
 struct blob;
+struct device;
 struct image;
 struct memmap;
 struct vm;
@@ -52,7 +55,7 @@ enum {
 #define GICV2_VCPUS_MAX 8
 
 /* Interrupts.  A GSI is an SPI's number from 0; its INTID is 32 more. */
-enum { INTID_SPI0 = 32, NR_INTIDS = 256 };
+enum { INTID_PPI0 = 16, INTID_SPI0 = 32, NR_INTIDS = 256 };
 enum { PPI_PMU = 7, PPI_TIMER_HYP = 10, PPI_TIMER_VIRT = 11, PPI_TIMER_SEC = 13, PPI_TIMER_PHYS = 14 };
 enum { SPI_PCI_INTA = 3, SPI_V2M = 48, SPI_V2M_COUNT = 64 };
 
@@ -65,6 +68,8 @@ enum { SPI_PCI_INTA = 3, SPI_V2M = 48, SPI_V2M_COUNT = 64 };
 
 #define POWER_BUTTON_CLASS "pl061"
 #define POWER_BUTTON_PIN 3
+#define FW_CFG_CLASS "fw-cfg"
+#define FLASH_CLASS "pflash"
 
 /* What the tables say of the host's interrupt chip; a dry VM describes a host that has everything. */
 struct arm64_machine {
@@ -107,6 +112,32 @@ int arm64_place(const struct memmap *, const struct image *, struct arm64_layout
 int arm64_load(struct vm *, const struct image *, struct entry *out);
 int arm64_print_tables(struct vm *, FILE *);
 int arm64_write_tables(struct vm *, const char *dir);
+
+/* --- firmware.c: flash, fw_cfg items and the entry of firmware --- */
+
+/* Two banks of flash: the firmware's code and its variables. */
+#define FLASH_BASE 0ull
+#define FLASH_BANK_LEN MIB(64)
+#define FLASH_BLOCK KIB(256)
+#define FLASH_WIDTH 4u                  /* bytes: two chips of 16 bits side by side */
+/* Main thread.  0 or -errno (reported). */
+int arm64_fill_fw_cfg(struct vm *, struct device *fw_cfg, const struct image *);
+int arm64_add_flash(struct vm *);
+int arm64_load_firmware(struct vm *, struct entry *out);
+/* Does the machine hand ACPI tables to its firmware? */
+bool arm64_has_acpi(const struct vm *);
+/* What is in fw_cfg: files, ACPI, SMBIOS; byte-stable. */
+void arm64_print_firmware(struct vm *, FILE *);
+
+/* --- acpi.c, dsdt.c --- */
+
+/* The tables for the firmware's loader, at base 0. */
+void arm64_acpi_build(const struct vm *, struct acpi_set *);
+void arm64_dsdt(const struct vm *, struct blob *);
+
+/* --- freebsd.c --- */
+
+int arm64_load_freebsd(struct vm *, const struct image *, struct entry *out);
 
 /* --- fdt.c --- */
 

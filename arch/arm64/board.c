@@ -22,7 +22,11 @@ static const struct board_chip virt_chips[] = {
 	{ "pl011", "lpc.com2", false, 0x09040000, 8, "lpc.com2.path" },
 	{ NULL, NULL, false, 0, DEV_NO_GSI, NULL },
 };
-static const struct board virt = { .name = "virt", .chips = virt_chips };
+static const struct board_chip virt_fw_chips[] = {
+	{ "fw-cfg", "fwcfg", false, 0x09020000, DEV_NO_GSI, NULL },
+	{ NULL, NULL, false, 0, DEV_NO_GSI, NULL },
+};
+static const struct board virt = { .name = "virt", .chips = virt_chips, .fw_chips = virt_fw_chips };
 static const struct board *const boards[] = { &virt, NULL };
 
 /* Guest pages may be 64 KiB, and host pages too: no smaller remainder of RAM can be mapped everywhere. */
@@ -86,8 +90,7 @@ static uint32_t pci_intx_gsi(unsigned slot, unsigned pin)
 
 static int add_fixed(struct vm *vm)
 {
-	(void)vm;       /* every chip of the board sits on the MMIO bus */
-	return 0;
+	return vm->firmware ? arm64_add_flash(vm) : 0;
 }
 
 const struct arm64_machine *arm64_machine(const struct vm *vm)
@@ -108,6 +111,7 @@ const struct arch_info arch_arm64 = {
 	.memmap = memmap,
 	.pci_intx_gsi = pci_intx_gsi,
 	.add_fixed = add_fixed,
+	.fill_fw_cfg = arm64_fill_fw_cfg,
 	.load = arm64_load,
 	.print_tables = arm64_print_tables,
 	.write_tables = arm64_write_tables,

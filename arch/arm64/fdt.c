@@ -48,7 +48,7 @@ static uint32_t ppi_flags(const struct fdt_arg *a, uint32_t trigger)
 
 static bool is_chip(const struct vm *vm, const struct device *d)
 {
-	return d->cls->desc && d->cls->desc->fdt_name && d->io_bus == &vm->mmio;
+	return d->cls->desc && d->cls->desc->fdt_name && d->io_bus == &vm->mmio && strcmp(d->cls->name, FLASH_CLASS) != 0;
 }
 
 static const struct device *first_chip(const struct vm *vm, const char *cls)
@@ -80,7 +80,7 @@ static void add_chosen(struct tree *t, const struct fdt_arg *a)
 		snprintf(path, sizeof(path), "/%s@%llx", serial->cls->desc->fdt_name, (unsigned long long)serial->io.base);
 		tree_str(t, "stdout-path", path);
 	}
-	if (cmdline)
+	if (cmdline && !a->vm->firmware)
 		tree_str(t, "bootargs", cmdline);
 	if (a->where->initrd_len) {
 		TREE_CELLS(t, "linux,initrd-start", CELL64(a->where->initrd));
@@ -337,6 +337,31 @@ static void add_chip(struct tree *t, const struct device *d)
 		add_clocks(t, desc->clock_names);
 	if (strcmp(d->cls->name, POWER_BUTTON_CLASS) == 0)
 		add_gpio_props(t);
+	if (strcmp(d->cls->name, FW_CFG_CLASS) == 0)
+		tree_flag(t, "dma-coherent");
+	tree_end(t);
+}
+
+/* All banks are one node, which U-Boot and EDK2 take apart. */
+static void add_flash(struct tree *t, const struct vm *vm)
+{
+	enum { BANKS_MAX = 4, CELLS = 4 };
+	uint32_t reg[BANKS_MAX * CELLS];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < vm->ndevs; i++) {
+		const struct bus_range *io = &vm->devs[i]->io;
+		const uint32_t bank[CELLS] = { CELL64(io->base), CELL64(io->len) };
+
+		if (strcmp(vm->devs[i]->cls->name, FLASH_CLASS) == 0 && n < BANKS_MAX)
+			memcpy(&reg[n++ * CELLS], bank, sizeof(bank));
+	}
+	if (!n)
+		return;
+	tree_node(t, "flash@%x", reg[1]);
+	tree_str(t, "compatible", "cfi-flash");
+	tree_cells(t, "reg", reg, n * CELLS);
+	TREE_CELLS(t, "bank-width", FLASH_WIDTH);
 	tree_end(t);
 }
 
@@ -367,6 +392,7 @@ static void fill(struct tree *t, const void *arg)
 	add_clock(t);
 	add_gic(t, a);
 	add_pcie(t, a);
+	add_flash(t, vm);
 	for (unsigned i = 0; i < vm->ndevs; i++) {
 		if (is_chip(vm, vm->devs[i]))
 			add_chip(t, vm->devs[i]);

@@ -91,6 +91,8 @@ int arch_vcpu_reset(struct vcpu *v, const struct entry *e)
 	int err = arm64_reg_set(v->fd, CORE_REG(regs.pc), e->pc);
 	if (!err)
 		err = arm64_reg_set(v->fd, CORE_REG(regs.regs[0]), e->arg);
+	if (!err)
+		err = arm64_reg_set(v->fd, CORE_REG(regs.regs[1]), e->arg2);
 	return err ? err_msg(err, "vCPU %u: setting its entry point: %s", v->id, strerror(-err)) : 0;
 }
 

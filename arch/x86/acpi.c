@@ -14,58 +14,11 @@
 #include "common/vm.h"
 #include "devices/acpi_pm.h"
 
-#define OEM_ID "SKEP  "
-#define OEM_TABLE_ID "SKEPQ35 "
-#define CREATOR_ID "SKEP"
 #define RTC_CENTURY 0x32                /* CMOS byte, devices/rtc_cmos.c */
 
-void acpi_free(struct acpi_set *s)
-{
-	blob_free(&s->blob);
-}
-
-const struct acpi_table *acpi_find(const struct acpi_set *s, const char *sig)
-{
-	for (unsigned i = 0; i < s->n; i++) {
-		if (strcmp(s->t[i].sig, sig) == 0)
-			return &s->t[i];
-	}
-	return NULL;
-}
-
-size_t acpi_table_begin(struct blob *b, const char *sig, uint8_t revision)
-{
-	size_t off = b->len;
-
-	blob_add(b, sig, 4);
-	blob_u32(b, 0);                 /* length, by acpi_table_end() */
-	blob_u8(b, revision);
-	blob_u8(b, 0);                  /* checksum, likewise */
-	blob_add(b, OEM_ID, 6);
-	blob_add(b, OEM_TABLE_ID, 8);
-	blob_u32(b, 1);
-	blob_add(b, CREATOR_ID, 4);
-	blob_u32(b, 1);
-	return off;
-}
-
-void acpi_table_end(struct blob *b, size_t off)
-{
-	uint8_t *t = b->data + off;
-	size_t len = b->len - off;
-
-	put_le32(t + 4, (uint32_t)len);
-	t[9] = (uint8_t)-x86_sum(t, len);
-}
-
-/* Generic address structure in I/O space [ACPI-6.4 5.2.3.2]; access 0: legacy, not defined. */
 static void add_gas(struct blob *b, uint8_t bits, uint8_t access, uint64_t port)
 {
-	blob_u8(b, port ? 1 : 0);
-	blob_u8(b, bits);
-	blob_u8(b, 0);
-	blob_u8(b, access);
-	blob_u64(b, port);
+	acpi_gas(b, port ? ACPI_SPACE_IO : ACPI_SPACE_MEMORY, bits, access, port);
 }
 
 static void add_facs(struct blob *b)
@@ -147,7 +100,7 @@ static void add_fadt(struct blob *b, uint32_t facs, uint32_t dsdt)
 	add_gas(b, 0, 0, 0);
 	add_gas(b, 0, 0, 0);            /* sleep control and status: hardware-reduced only */
 	add_gas(b, 0, 0, 0);
-	blob_add(b, CREATOR_ID "\0\0\0\0", 8);  /* hypervisor vendor */
+	blob_add(b, ACPI_VENDOR "\0\0\0\0", 8);  /* hypervisor vendor */
 	acpi_table_end(b, off);
 }
 
@@ -221,19 +174,6 @@ static void add_madt(struct blob *b, unsigned nvcpus)
 	acpi_table_end(b, off);
 }
 
-static void add_mcfg(struct blob *b, const struct memmap *m)
-{
-	size_t off = acpi_table_begin(b, "MCFG", 1);
-
-	blob_u64(b, 0);
-	blob_u64(b, m->ecam_base);
-	blob_u16(b, 0);                 /* segment */
-	blob_u8(b, 0);
-	blob_u8(b, (uint8_t)(m->ecam_len / MIB(1) - 1));
-	blob_u32(b, 0);
-	acpi_table_end(b, off);
-}
-
 /* The first 16550 of the machine, NULL when it has none. */
 static const struct device *console_uart(const struct vm *vm)
 {
@@ -269,50 +209,32 @@ static void add_spcr(struct blob *b, const struct device *uart)
 	acpi_table_end(b, off);
 }
 
-static void note(struct acpi_set *s, const char *sig, size_t off)
+static const char *mcfg_name(const struct memmap *m)
 {
-	struct acpi_table *t = &s->t[s->n++];
-
-	assert(s->n <= ACPI_TABLES_MAX);
-	memcpy(t->sig, sig, 5);
-	t->off = off;
-	t->len = s->blob.len - off;
+	return m->ecam_len ? "MCFG" : "OEM0";
 }
 
-static void add_xsdt(struct acpi_set *s)
+/* Bus 0 only, whatever the range could hold: a guest told of more buses probes each slot of all of them. */
+static void add_mcfg(struct blob *b, const struct memmap *m)
 {
-	unsigned n = s->n;
-	size_t off = acpi_table_begin(&s->blob, "XSDT", 1);
+	struct memmap bus0 = *m;
+	size_t off = b->len;
 
-	for (unsigned i = 0; i < n; i++) {
-		/* These two are the FADT's. */
-		if (strcmp(s->t[i].sig, "FACS") && strcmp(s->t[i].sig, "DSDT"))
-			blob_u64(&s->blob, s->base + s->t[i].off);
-	}
-	acpi_table_end(&s->blob, off);
-	note(s, "XSDT", off);
-}
-
-static void fill_rsdp(uint8_t rsdp[RSDP_LEN], uint64_t xsdt)
-{
-	memset(rsdp, 0, RSDP_LEN);
-	memcpy(rsdp, "RSD PTR ", 8);
-	memcpy(rsdp + 9, OEM_ID, 6);
-	rsdp[15] = 2;                   /* revision */
-	put_le32(rsdp + 20, RSDP_LEN);
-	put_le64(rsdp + 24, xsdt);
-	rsdp[8] = (uint8_t)-x86_sum(rsdp, 20);
-	rsdp[32] = (uint8_t)-x86_sum(rsdp, RSDP_LEN);
-}
-
-/* Where the next table begins. */
-static size_t next_table(struct acpi_set *s)
-{
-	blob_align(&s->blob, 16);
-	return s->blob.len;
+	bus0.ecam_len = MIB(1);
+	acpi_mcfg(b, &bus0);
+	if (m->ecam_len)
+		return;
+	memcpy(b->data + off, mcfg_name(m), 4);
+	b->data[off + 9] = 0;
+	acpi_table_end(b, off);
 }
 
 void acpi_build(const struct vm *vm, uint64_t base, struct acpi_set *s)
+{
+	acpi_build_with(vm, &vm->map, base, s);
+}
+
+void acpi_build_with(const struct vm *vm, const struct memmap *m, uint64_t base, struct acpi_set *s)
 {
 	struct blob *b = &s->blob;
 	const struct device *uart = console_uart(vm);
@@ -321,27 +243,25 @@ void acpi_build(const struct vm *vm, uint64_t base, struct acpi_set *s)
 	assert(base % 64 == 0 && base < GIB(4));
 	s->base = base;
 	add_facs(b);                    /* first, for its 64-byte alignment */
-	note(s, "FACS", 0);
-	size_t dsdt = next_table(s);
+	acpi_note(s, "FACS", 0);
+	size_t dsdt = acpi_next(s);
 
-	acpi_dsdt(vm, b);
-	note(s, "DSDT", dsdt);
-	size_t off = next_table(s);
+	acpi_dsdt(vm, m, b);
+	acpi_note(s, "DSDT", dsdt);
+	size_t off = acpi_next(s);
 
 	add_fadt(b, (uint32_t)base, (uint32_t)(base + dsdt));
-	note(s, "FACP", off);
-	off = next_table(s);
+	acpi_note(s, "FACP", off);
+	off = acpi_next(s);
 	add_madt(b, vm->nvcpus);
-	note(s, "APIC", off);
-	off = next_table(s);
-	add_mcfg(b, &vm->map);
-	note(s, "MCFG", off);
+	acpi_note(s, "APIC", off);
+	off = acpi_next(s);
+	add_mcfg(b, m);
+	acpi_note(s, mcfg_name(m), off);
 	if (uart) {
-		off = next_table(s);
+		off = acpi_next(s);
 		add_spcr(b, uart);
-		note(s, "SPCR", off);
+		acpi_note(s, "SPCR", off);
 	}
-	next_table(s);
-	add_xsdt(s);
-	fill_rsdp(s->rsdp, base + acpi_find(s, "XSDT")->off);
+	acpi_end(s);
 }

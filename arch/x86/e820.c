@@ -19,3 +19,10 @@ unsigned x86_e820(const struct memmap *m, struct e820_entry out[X86_E820_MAX])
 		out[n++] = (struct e820_entry){ m->ram[i].base, m->ram[i].len, E820_RAM };
 	return n;
 }
+
+unsigned x86_e820_firmware(const struct memmap *m, struct e820_entry out[X86_E820_MAX])
+{
+	for (unsigned i = 0; i < m->nram; i++)
+		out[i] = (struct e820_entry){ m->ram[i].base, m->ram[i].len, E820_RAM };
+	return m->nram;
+}

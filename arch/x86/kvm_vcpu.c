@@ -17,6 +17,8 @@
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
 #define RFLAGS_FIXED 2
+#define MSR_PAT 0x277
+#define PAT_RESET 0x0007040600070406ull /* [SDM-3A 12.12.4] */
 #define MSR_MTRR_DEF_TYPE 0x2ff
 #define MTRR_ENABLE_WB (BIT(11) | 6)
 #define APIC_LVT_LINT0 0x350
@@ -37,6 +39,8 @@ int arch_vcpu_init(struct vcpu *v)
 		err = kvm_ioctl(v->fd, KVM_GET_LAPIC, &v->arch->lapic);
 	if (err)
 		return err_msg(err, "vCPU %u: reading its power-on state: %s", v->id, strerror(-err));
+	if (v->vm->firmware)
+		return 0;
 	/* Virtual wire, as firmware leaves it: 8259 on LINT0 of the boot CPU, NMI on LINT1 of all. */
 	put_le32(&v->arch->lapic.regs[APIC_LVT_LINT1], APIC_DM_NMI);
 	if (v->id == 0)
@@ -71,12 +75,20 @@ static void set_segments(struct kvm_sregs *s, bool long_mode)
 /* Boot registers: [Linux x86 boot protocol, 64-bit] or [PVH start-info ABI]. */
 static void set_entry(const struct entry *e, struct kvm_sregs *s, struct kvm_regs *r)
 {
-	*r = (struct kvm_regs){ .rflags = RFLAGS_FIXED, .rip = e->pc };
+	if (e->mode == ENTRY_X86_RESET)
+		return;                 /* KVM's own: F000:FFF0 with a base of 0xffff0000 [SDM-3A 10.1.4] */
+	*r = (struct kvm_regs){ .rflags = RFLAGS_FIXED, .rip = e->pc, .rax = e->arg2, .rsp = e->sp };
+	if (e->mode == ENTRY_X86_REAL) {
+		s->cs.base = e->pc & ~0xfull;
+		s->cs.selector = (uint16_t)(e->pc >> 4);
+		r->rip = e->pc & 0xf;
+		return;
+	}
 	set_segments(s, e->mode == ENTRY_X86_LONG);
 	s->cr0 = CR0_PE | CR0_ET;
 	if (e->mode == ENTRY_X86_LONG) {
 		s->cr0 |= CR0_PG;
-		s->cr3 = X86_PML4;
+		s->cr3 = e->cr3 ? e->cr3 : X86_PML4;
 		s->cr4 = CR4_PAE;
 		s->efer = EFER_LME | EFER_LMA;
 		r->rsi = e->arg;
@@ -85,7 +97,17 @@ static void set_entry(const struct entry *e, struct kvm_sregs *s, struct kvm_reg
 	}
 }
 
-/* MSRs a guest sets up that would act on the next one: entry points, and KVM's pages in guest memory. */
+static int set_msr(struct vcpu *v, uint32_t index, uint64_t data)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry e[1];
+	} m = { .head.nmsrs = 1, .e[0] = { .index = index, .data = data } };
+	int r = kvm_ioctl(v->fd, KVM_SET_MSRS, &m);     /* how many were set: an MSR this CPU lacks is no failure */
+	return r < 0 ? r : 0;
+}
+
+/* MSRs a guest sets up that would act on the next one: entry points, memory types, KVM's pages in guest memory. */
 static int reset_msrs(struct vcpu *v)
 {
 	static const uint32_t zeroed[] = {
@@ -94,19 +116,14 @@ static int reset_msrs(struct vcpu *v)
 		0xc0000102, 0xc0000103,                                 /* KERNEL_GS_BASE, TSC_AUX */
 		0x4b564d01, 0x4b564d00, 0x4b564d02, 0x4b564d03, 0x4b564d04,     /* KVM clock, wall clock, async PF, steal time, PV EOI */
 		0x6e0,                                                  /* TSC_DEADLINE */
+		0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, /* MTRR_PHYSBASE and _PHYSMASK */
+		0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f,
+		0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,    /* MTRR_FIX */
 	};
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e[1];
-	} m = { .head.nmsrs = 1 };
-	/* One at a time: KVM stops at the first MSR this CPU does not have. */
-	for (size_t i = 0; i < NELEM(zeroed); i++) {
-		m.e[0] = (struct kvm_msr_entry){ .index = zeroed[i] };
-		int r = kvm_ioctl(v->fd, KVM_SET_MSRS, &m);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	int err = set_msr(v, MSR_PAT, PAT_RESET);
+	for (size_t i = 0; i < NELEM(zeroed) && !err; i++)
+		err = set_msr(v, zeroed[i], 0);
+	return err;
 }
 
 /* Everything a guest may have changed beyond the boot registers. */
@@ -127,14 +144,10 @@ static int undo_guest(struct vcpu *v)
 	return err ? err : reset_msrs(v);
 }
 
+/* Memory types: at power-on all is uncached and firmware sets them; without it they are as it would have left them. */
 static int set_mtrr(struct vcpu *v)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e[1];
-	} m = { .head.nmsrs = 1, .e[0] = { .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WB } };
-	int r = kvm_ioctl(v->fd, KVM_SET_MSRS, &m);
-	return r < 0 ? r : 0;
+	return set_msr(v, MSR_MTRR_DEF_TYPE, v->vm->firmware ? 0 : MTRR_ENABLE_WB);
 }
 
 int arch_vcpu_reset(struct vcpu *v, const struct entry *e)

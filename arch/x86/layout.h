@@ -4,10 +4,13 @@
  *
  *   0x00000000  unused (real-mode vectors)
  *   0x00001000  GDT: null, 32-bit code, 64-bit code, data
- *   0x00002000  zero page (struct boot_params), or PVH start info and module list
- *   0x00003000  PVH memory map
+ *   0x00002000  zero page (struct boot_params), PVH start info or Multiboot information, and their module lists
+ *               (FreeBSD: its first stack)
+ *   0x00003000  memory map of PVH or Multiboot
  *   0x00004000  setup_data: random seed
+ *   0x00005000  command lines of PVH's or Multiboot's modules
  *   0x00009000  page tables: PML4, PDPT, four page directories (2 MiB pages over 4 GiB)
+ *               (FreeBSD: PML4, PDPT and one page directory, which every address of the upper levels leads to)
  *   0x0000f000  end of page tables
  *   0x00020000  command line, at most 64 KiB
  *   0x0009fc00  end of usable low memory (EBDA)
@@ -16,6 +19,9 @@
  *   0x000f0000  RSDP, MP floating pointer, SMBIOS entry point (anchors)  }
  *   0x000f1000  MP table, SMBIOS structures                              }
  *   0x00100000  kernel from here up; initrd at the end of low RAM
+ *
+ * Files of --load go wherever nothing else is.  With no kernel beside them, what is there depends on the mode of --entry: the
+ * tables from 0xe0000 on always, the GDT for protected and long, the page tables for long.
  */
 #ifndef ARCH_X86_LAYOUT_H
 #define ARCH_X86_LAYOUT_H
@@ -29,7 +35,13 @@
 #define X86_PVH_INFO 0x2000u
 #define X86_PVH_MODULES 0x2100u
 #define X86_PVH_MEMMAP 0x3000u
+#define X86_MB_INFO 0x2000u
+#define X86_MB_MODULES 0x2100u
+#define X86_MB_MEMMAP 0x3000u
+#define X86_FBSD_STACK 0x2000u
 #define X86_SETUP_DATA 0x4000u
+#define X86_MODULE_ARGS 0x5000u
+#define X86_MODULE_ARGS_END 0x9000u
 #define X86_PML4 0x9000u                /* CR3 in ENTRY_X86_LONG */
 #define X86_PDPT 0xa000u
 #define X86_PD 0xb000u                  /* four pages */
@@ -53,6 +65,8 @@
 #define X86_PCI32_END 0xfec00000u
 #define X86_IOAPIC 0xfec00000u
 #define X86_LAPIC 0xfee00000u
+#define X86_FLASH_END 0x100000000ull    /* flash ends here, so that the reset vector is in it */
+#define X86_FLASH_MAX 0x1000000u        /* below are pages of KVM's */
 #define X86_PM_BASE 0x600
 #define X86_SCI_GSI 9
 #define X86_RESET_PORT 0xcf9

@@ -44,7 +44,7 @@ static int put_seed(struct vm *vm, uint64_t *gpa)
 	if (getrandom(data + SETUP_DATA_HDR_LEN, SEED_LEN, 0) != SEED_LEN)
 		return err_sys("random seed for the guest: getrandom");
 	*gpa = X86_SETUP_DATA;
-	return mem_write(&vm->mem, X86_SETUP_DATA, data, sizeof(data)) ? 0 : -EFAULT;
+	return boot_copy(vm, X86_SETUP_DATA, data, sizeof(data), sizeof(data), "random seed");
 }
 
 static void fill_e820(const struct vm *vm, uint8_t *zp)
@@ -74,7 +74,7 @@ static int put_zero_page(struct vm *vm, const struct image *im, uint64_t initrd,
 	put_le64(zp + HDR_SETUP_DATA, setup_data);
 	put_le64(zp + BP_ACPI_RSDP_ADDR, x86_rsdp(vm));
 	fill_e820(vm, zp);
-	return mem_write(&vm->mem, X86_ZERO_PAGE, zp, sizeof(zp)) ? 0 : -EFAULT;
+	return boot_copy(vm, X86_ZERO_PAGE, zp, sizeof(zp), sizeof(zp), "zero page");
 }
 
 int x86_load_bzimage(struct vm *vm, const struct image *im, struct entry *out)

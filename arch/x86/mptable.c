@@ -122,12 +122,12 @@ void x86_mptable(const struct vm *vm, uint64_t base, struct blob *b, uint8_t fp[
 	entries += 3 + add_interrupts(b, vm->arch);
 	put_le16(b->data + 4, (uint16_t)b->len);
 	put_le16(b->data + HDR_COUNT, (uint16_t)entries);
-	b->data[7] = (uint8_t)-x86_sum(b->data, b->len);
+	b->data[7] = (uint8_t)-byte_sum(b->data, b->len);
 
 	memset(fp, 0, MPFP_LEN);
 	memcpy(fp, "_MP_", 4);
 	put_le32(fp + 4, (uint32_t)base);
 	fp[8] = 1;                      /* length in paragraphs */
 	fp[9] = 4;
-	fp[10] = (uint8_t)-x86_sum(fp, MPFP_LEN);
+	fp[10] = (uint8_t)-byte_sum(fp, MPFP_LEN);
 }

@@ -23,7 +23,8 @@ struct start_memmap {
 	uint64_t addr, size;
 	uint32_t type, reserved;        /* types are e820's */
 };
-_Static_assert(sizeof(struct start_info) == 56 && sizeof(struct start_memmap) == 24, "wire layout");
+_Static_assert(sizeof(struct start_info) == 56 && sizeof(struct start_memmap) == 24 && sizeof(struct start_module) == 32,
+	       "wire layout");
 
 static unsigned fill_memmap(const struct vm *vm, struct start_memmap out[X86_E820_MAX])
 {
@@ -35,25 +36,34 @@ static unsigned fill_memmap(const struct vm *vm, struct start_memmap out[X86_E82
 	return n;
 }
 
-static int put_start_info(struct vm *vm, const struct image *im, uint64_t initrd)
+static int put_start_info(struct vm *vm, const struct x86_module *mods, unsigned nmods)
 {
 	struct start_memmap map[X86_E820_MAX];
-	struct start_module mod = { .paddr = initrd, .size = im->initrd_len };
+	struct start_module list[X86_MODULES_MAX] = { 0 };
 	struct start_info info = {
-		.magic = START_MAGIC, .version = 1, .nr_modules = initrd ? 1 : 0, .modlist_paddr = initrd ? X86_PVH_MODULES : 0,
+		.magic = START_MAGIC, .version = 1, .nr_modules = nmods, .modlist_paddr = nmods ? X86_PVH_MODULES : 0,
 		.cmdline_paddr = X86_CMDLINE, .rsdp_paddr = x86_rsdp(vm), .memmap_paddr = X86_PVH_MEMMAP,
 		.memmap_entries = fill_memmap(vm, map),
 	};
 
+	for (unsigned i = 0; i < nmods; i++)
+		list[i] = (struct start_module){ .paddr = mods[i].gpa, .size = mods[i].len, .cmdline_paddr = mods[i].args };
+	_Static_assert(X86_PVH_MODULES + sizeof(list) <= X86_PVH_MEMMAP, "module list and memory map do not meet");
+	int err = x86_take(vm, X86_PVH_INFO, X86_PVH_MEMMAP + sizeof(map) - X86_PVH_INFO, "PVH start info");
+
+	if (err)
+		return err;
 	if (!mem_write(&vm->mem, X86_PVH_MEMMAP, map, info.memmap_entries * sizeof(map[0])) ||
-	    !mem_write(&vm->mem, X86_PVH_MODULES, &mod, sizeof(mod)) || !mem_write(&vm->mem, X86_PVH_INFO, &info, sizeof(info)))
+	    !mem_write(&vm->mem, X86_PVH_MODULES, list, sizeof(list)) || !mem_write(&vm->mem, X86_PVH_INFO, &info, sizeof(info)))
 		return err_msg(-EFAULT, "boot: no guest memory for the start info");
 	return 0;
 }
 
 int x86_load_pvh(struct vm *vm, const struct image *im, struct entry *out)
 {
-	uint64_t end = X86_HIGH_START, initrd = 0;
+	struct x86_module mods[X86_MODULES_MAX];
+	uint64_t end = X86_HIGH_START;
+	unsigned nmods = 0;
 	int err = 0;
 
 	for (unsigned i = 0; i < im->nseg && !err; i++) {
@@ -63,9 +73,9 @@ int x86_load_pvh(struct vm *vm, const struct image *im, struct entry *out)
 	if (!err)
 		err = x86_put_cmdline(vm, im, X86_CMDLINE_MAX - 1);
 	if (!err)
-		err = x86_put_initrd(vm, im, end, UINT32_MAX, &initrd);
+		err = x86_put_modules(vm, im, end, true, false, mods, &nmods);
 	if (!err)
-		err = put_start_info(vm, im, initrd);
+		err = put_start_info(vm, mods, nmods);
 	if (!err)
 		*out = (struct entry){ .mode = ENTRY_X86_PROT32, .pc = im->entry, .arg = X86_PVH_INFO };
 	return err;

@@ -11,6 +11,7 @@
 #include "arch/x86/x86.h"
 #include "common/conf.h"
 #include "common/log.h"
+#include "common/smbios.h"
 #include "common/vm.h"
 
 static bool wanted(const struct vm *vm, const char *key)
@@ -31,13 +32,13 @@ static void tables_build(const struct vm *vm, struct tables *t)
 {
 	memset(t, 0, sizeof(*t));
 	t->has_acpi = wanted(vm, "acpi_tables");
-	t->has_mptable = wanted(vm, "x86.mptable");
+	t->has_mptable = !vm->firmware && wanted(vm, "x86.mptable");
 	if (t->has_acpi)
-		acpi_build(vm, X86_ACPI, &t->acpi);
+		acpi_build(vm, vm->firmware ? 0 : X86_ACPI, &t->acpi);   /* firmware places them by the loader script */
 	if (t->has_mptable)
 		x86_mptable(vm, X86_MPTABLE, &t->mptable, t->mpfp);
 	t->smbios_base = ALIGN_UP(X86_MPTABLE + t->mptable.len, (uint64_t)16);
-	x86_smbios(vm, t->smbios_base, &t->smbios, t->sm3);
+	smbios_build(vm, t->smbios_base, &t->smbios, t->sm3);
 }
 
 static void tables_free(struct tables *t)
@@ -83,10 +84,10 @@ int x86_place_tables(struct vm *vm)
 	return err;
 }
 
-static void print_e820(const struct memmap *m, FILE *f)
+static void print_e820(const struct memmap *m, bool firmware, FILE *f)
 {
 	struct e820_entry e[X86_E820_MAX];
-	unsigned n = x86_e820(m, e);
+	unsigned n = firmware ? x86_e820_firmware(m, e) : x86_e820(m, e);
 
 	fprintf(f, "e820 memory map\n");
 	for (unsigned i = 0; i < n; i++)
@@ -101,8 +102,10 @@ int x86_print_tables(struct vm *vm, FILE *f)
 	tables_build(vm, &t);
 	int err = tables_fit(&t);
 
+	if (!err && vm->firmware)
+		x86_print_firmware(vm, f);
 	if (!err) {
-		print_e820(&vm->map, f);
+		print_e820(&vm->map, vm->firmware, f);
 		if (t.has_acpi)
 			acpi_print(&t.acpi, f);
 		if (t.has_mptable)
@@ -129,17 +132,14 @@ static int write_file(int dirfd, const char *dir, const char *name, const void *
 	return err;
 }
 
-/* "FACP" to facp.dat: the names acpidump -b and iasl use. */
 static int write_acpi(int dirfd, const char *dir, const struct acpi_set *s)
 {
 	int err = write_file(dirfd, dir, "rsdp.dat", s->rsdp, RSDP_LEN);
 
 	for (unsigned i = 0; i < s->n && !err; i++) {
-		char name[16] = "....";
+		char name[ACPI_FILE_NAME_MAX];
 
-		for (unsigned c = 0; c < 4; c++)
-			name[c] = (char)(s->t[i].sig[c] | 0x20);
-		strcat(name, strcmp(s->t[i].sig, "DSDT") ? ".dat" : ".aml");
+		acpi_file_name(&s->t[i], name);
 		err = write_file(dirfd, dir, name, s->blob.data + s->t[i].off, s->t[i].len);
 	}
 	return err;

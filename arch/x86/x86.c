@@ -11,6 +11,7 @@
 #include "common/device.h"
 #include "common/log.h"
 #include "common/vm.h"
+#include "devices/classes.h"
 
 /*
  * COM1 is always there: it is where consoles and panics go.  GSI 4 and 3 are shared as on a PC.  Ports of
@@ -28,7 +29,12 @@ static const struct board_chip q35_chips[] = {
 	{ "cf9", "cf9", true, X86_RESET_PORT, DEV_NO_GSI, NULL },
 	{ NULL, NULL, false, 0, 0, NULL },
 };
-static const struct board board_q35 = { "q35", q35_chips };
+static const struct board_chip q35_fw_chips[] = {
+	{ "fw-cfg", "fwcfg", true, 0x510, DEV_NO_GSI, NULL },
+	{ "debugcon", "debugcon", true, 0x402, DEV_NO_GSI, NULL },
+	{ NULL, NULL, false, 0, 0, NULL },
+};
+static const struct board board_q35 = { "q35", q35_chips, q35_fw_chips };
 static const struct board *const x86_boards[] = { &board_q35, NULL };
 
 #define RAM_MIN MIB(2)                          /* the tables end at 1 MiB */
@@ -109,22 +115,48 @@ static int add_pci(struct vm *vm, const char *cls_name, const char *id)
 	return err;
 }
 
+/* Ports KVM keeps for itself: what the guest writes there never arrives here. */
+static bool port_of_kvm(uint64_t port, uint64_t len)
+{
+	static const struct { uint64_t base, len; } ports[] = { { 0x20, 2 }, { 0x40, 4 }, { 0x61, 1 }, { 0xa0, 2 }, { 0x4d0, 2 } };
+
+	for (size_t i = 0; i < NELEM(ports); i++) {
+		if (ranges_overlap(port, len, ports[i].base, ports[i].len))
+			return true;
+	}
+	return false;
+}
+
+/* The test device, where the operator wants it. */
+static int add_debug_exit(struct vm *vm)
+{
+	const char *key = "lpc.debugexit.port", *owner = NULL;
+	uint64_t base = conf_u64(vm->conf, key), len = debug_exit_class.io_len;
+	int err;
+
+	for (uint64_t port = base; !owner && port < base + len; port++) {
+		const struct bus_range *r = bus_find(&vm->pio, port);
+		owner = r ? r->name : NULL;
+	}
+	if (!owner && port_of_kvm(base, len))
+		owner = "the interrupt controller or the timer";
+	if (owner)
+		return err_msg(-EEXIST, "%s: ports 0x%" PRIx64 " to 0x%" PRIx64 " overlap %s; choose others, such as 0x501 or 0xf4", key, base,
+			       base + len - 1, owner);
+	struct device *d = device_new(vm, &debug_exit_class, "lpc.debugexit", &err);
+	return d ? device_place(d, &vm->pio, base) : err;
+}
+
 /* Firmware finds the chipset by these two functions. */
 static int x86_add_fixed(struct vm *vm)
 {
 	int err = add_pci(vm, "hostbridge", "pci.0.0.0");
 
-	return err ? err : add_pci(vm, "lpc", "pci.0.31.0");
-}
-
-uint8_t x86_sum(const void *data, size_t len)
-{
-	const uint8_t *p = data;
-	uint8_t sum = 0;
-
-	while (len--)
-		sum = (uint8_t)(sum + *p++);
-	return sum;
+	if (!err)
+		err = add_pci(vm, "lpc", "pci.0.31.0");
+	if (!err && conf_raw(vm->conf, "lpc.debugexit.port"))
+		err = add_debug_exit(vm);
+	return !err && vm->firmware ? x86_add_flash(vm) : err;
 }
 
 const struct arch_info arch_x86 = {
@@ -138,6 +170,7 @@ const struct arch_info arch_x86 = {
 	.memmap = x86_memmap,
 	.pci_intx_gsi = x86_pci_intx_gsi,
 	.add_fixed = x86_add_fixed,
+	.fill_fw_cfg = x86_fill_fw_cfg,
 	.load = x86_load,
 	.print_tables = x86_print_tables,
 	.write_tables = x86_write_tables,

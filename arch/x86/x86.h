@@ -15,6 +15,7 @@ struct conf;
 struct memmap;
 struct image;
 struct entry;
+struct device;
 
 /* APIC ID of vCPU `i`: KVM takes the vCPU's number, so tables must too. */
 static inline uint32_t x86_apic_id(unsigned i) { return i; }
@@ -29,6 +30,8 @@ _Static_assert(sizeof(struct e820_entry) == 20, "boot_params layout");
 #define X86_E820_MAX 8
 /* Fills out[] in rising order; returns how many. */
 unsigned x86_e820(const struct memmap *, struct e820_entry out[X86_E820_MAX]);
+/* What firmware is told: RAM alone, it makes its own map of it. */
+unsigned x86_e820_firmware(const struct memmap *, struct e820_entry out[X86_E820_MAX]);
 
 /* --- mptable.c [MPS-1.4] --- */
 #define MPFP_LEN 16
@@ -36,14 +39,8 @@ unsigned x86_e820(const struct memmap *, struct e820_entry out[X86_E820_MAX]);
 /* The configuration table, to be placed at `base`, and the floating pointer to it. */
 void x86_mptable(const struct vm *, uint64_t base, struct blob *table, uint8_t fp[MPFP_LEN]);
 
-/* --- smbios.c [SMBIOS-3.4] --- */
-#define SM3_LEN 24
-/* Structures to be placed at `base`, and the 64-bit entry point. */
-void x86_smbios(const struct vm *, uint64_t base, struct blob *structs, uint8_t entry[SM3_LEN]);
-
-/* --- tables_print.c: decoded text for `plan`, byte-stable --- */
+/* --- mptable_print.c: decoded text for `plan`, byte-stable --- */
 void mptable_print(const struct blob *table, FILE *);
-void smbios_print(const struct blob *structs, FILE *);
 
 /* --- tables.c --- */
 /* Builds every table and copies it into guest memory.  0 or -errno (reported).  Main thread. */
@@ -63,13 +60,42 @@ const char *x86_cmdline(const struct vm *);
 uint64_t x86_rsdp(const struct vm *);
 /* Copies the command line to X86_CMDLINE; `max` bytes without its NUL is what the kernel takes. */
 int x86_put_cmdline(struct vm *, const struct image *, uint64_t max);
+/*
+ * Takes pages of low memory for what a protocol hands over, before it is written: "zero page", "start info".  0 or -errno
+ * (reported).
+ */
+int x86_take(struct vm *, uint64_t gpa, uint64_t len, const char *what);
+/* A file handed to the kernel as it is: initrd or module. */
+struct x86_module {
+	uint64_t gpa, len;
+	uint64_t args;                  /* address of its command line; 0: none */
+};
+#define X86_MODULES_MAX (IMAGE_MODULES_MAX + 1)
+/*
+ * Places the modules, the initrd being the first, within [floor, end of low RAM) on page boundaries: from its end downwards if
+ * `high`, else from floor upwards.  Those without arguments get their path for them if `named`.  *n is how many.  0 or
+ * -errno (reported).
+ */
+int x86_put_modules(struct vm *, const struct image *, uint64_t floor, bool high, bool named, struct x86_module out[], unsigned *n);
 /* Copies the initrd to the end of [floor, ceiling) within low RAM; *gpa is 0 when there is none. */
 int x86_put_initrd(struct vm *, const struct image *, uint64_t floor, uint64_t ceiling, uint64_t *gpa);
 /* Copies segment i to `gpa` and zeroes the rest of its memory if `zero`. */
 int x86_put_segment(struct vm *, const struct image *, unsigned i, uint64_t gpa, bool zero);
 int x86_load(struct vm *, const struct image *, struct entry *out);
 
-/* Sum of bytes modulo 256: 0 over a table with its checksum. */
-uint8_t x86_sum(const void *data, size_t len);
+/* --- firmware.c: flash and fw_cfg items --- */
+/* The flash devices the keys lpc.bootrom and lpc.bootvars name.  0 or -errno (reported). */
+int x86_add_flash(struct vm *);
+/* arch_info.fill_fw_cfg. */
+int x86_fill_fw_cfg(struct vm *, struct device *fw_cfg, const struct image *);
+/* The machine's memory map with PCI's ranges where the guest has put them.  Any thread. */
+void x86_placed_map(const struct vm *, struct memmap *out);
+/* `plan`: flash and fw_cfg. */
+void x86_print_firmware(struct vm *, FILE *);
+
+/* --- freebsd.c, multiboot.c, raw.c --- */
+int x86_load_freebsd(struct vm *, const struct image *, struct entry *);
+int x86_load_multiboot(struct vm *, const struct image *, struct entry *);
+int x86_load_raw(struct vm *, const struct image *, struct entry *);
 
 #endif

@@ -21,6 +21,7 @@ const struct cmd cmds[] = {
 	{ "doctor", "[--json]", "what this host can do, and what to change", cmd_doctor },
 	{ "list", "[--json]", "running virtual machines", cmd_list },
 	{ "console", "NAME [PORT]", "attach to a console of a running virtual machine", cmd_console },
+	{ "nextboot", "[options] NAME", "settings for the next start of a virtual machine, and only that", cmd_nextboot },
 	{ "config", "check|dump [options of run]", "check a configuration, or print it as a file", cmd_config },
 	{ "help", "[COMMAND|keys|devices]", "this text, a command's options, all keys, all devices", cmd_help },
 	{ "version", "", "version and architecture", cmd_version },
@@ -82,6 +83,9 @@ int cmd_dispatch(int argc, char **argv)
 	if (!strcmp(base, "bhyve")) {
 		argv[0] = (char *)base;
 		status = cmd_run(argc, argv);   /* knows the name, and bhyve's exit statuses */
+	} else if (!strcmp(base, "bhyveload")) {
+		argv[0] = (char *)base;
+		status = cmd_bhyveload(argc, argv);
 	} else {
 		status = dispatch_command(argc, argv);
 	}

@@ -26,6 +26,8 @@ int cmd_doctor(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_console(int argc, char **argv);
 int cmd_config(int argc, char **argv);
+int cmd_nextboot(int argc, char **argv);
+int cmd_bhyveload(int argc, char **argv);       /* by that name only */
 int cmd_help(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/bootorder.h"
 #include "common/cli.h"
 #include "common/cmd/cmd.h"
 #include "common/conf.h"
@@ -97,20 +98,67 @@ static void print_pci(FILE *f, const struct vm *vm)
 	}
 }
 
+static void print_entry(FILE *f, const struct entry *e)
+{
+	static const char *const modes[] = {
+		[ENTRY_NONE] = "", [ENTRY_X86_RESET] = "the processor's own after power-on, real mode", [ENTRY_X86_REAL] = "real mode",
+		[ENTRY_X86_PROT32] = "32-bit protected mode", [ENTRY_X86_LONG] = "64-bit mode", [ENTRY_ARM64] = "EL1, MMU off",
+	};
+
+	if (e->mode == ENTRY_NONE)
+		return;
+	if (e->mode == ENTRY_X86_RESET) {
+		fprintf(f, "  entry        %s\n", modes[e->mode]);
+		return;
+	}
+	fprintf(f, "  entry        %#" PRIx64 ", %s", e->pc, modes[e->mode]);
+	if (e->arg)
+		fprintf(f, ", argument %#" PRIx64, e->arg);
+	if (e->arg2)
+		fprintf(f, ", second argument %#" PRIx64, e->arg2);
+	fputc('\n', f);
+}
+
+/* What is where in guest memory when the guest starts. */
+static void print_places(FILE *f, const struct vm *vm)
+{
+	if (vm->places.n)
+		fprintf(f, "\nplaced in memory\n");
+	for (unsigned i = 0; i < vm->places.n; i++)
+		print_span(f, vm->places.p[i].gpa, vm->places.p[i].len, vm->places.p[i].what);
+}
+
+static void print_firmware(FILE *f, const struct vm *vm)
+{
+	const char *vars = conf_str(vm->conf, "lpc.bootvars");
+	const struct device *order[BOOT_ORDER_MAX];
+	unsigned n = boot_order(vm, order, BOOT_ORDER_MAX);
+
+	fprintf(f, "  firmware     %s\n", conf_str(vm->conf, "lpc.bootrom"));
+	if (vars)
+		fprintf(f, "  variables    %s\n", vars);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "  %-12s %s, %s\n", i ? "" : "boot order", order[i]->id, order[i]->cls->name);
+}
+
 static void print_boot(FILE *f, const struct vm *vm)
 {
 	const char *append = conf_str(vm->conf, "append");
 	fprintf(f, "\nboot\n");
-	if (vm->image.kind == IMAGE_NONE) {
-		fprintf(f, "  no kernel given\n");
-	} else {
+	if (vm->firmware)
+		print_firmware(f, vm);
+	if (vm->image.path)
 		fprintf(f, "  kernel       %s\n  recognised   %s\n", vm->image.path, image_kind_name(vm->image.kind));
-		fprintf(f, "  entry        %#" PRIx64 ", argument %#" PRIx64 "\n", vm->entry.pc, vm->entry.arg);
-	}
+	else if (vm->image.kind == IMAGE_RAW)
+		fprintf(f, "  kernel       none, files at their addresses\n");
+	else
+		fprintf(f, "  no kernel given\n");
+	print_entry(f, &vm->entry);
 	if (vm->image.initrd_path)
 		fprintf(f, "  initrd       %s, %zu bytes\n", vm->image.initrd_path, vm->image.initrd_len);
 	if (append)
 		fprintf(f, "  command line %s\n", append);
+	print_places(f, vm);
 }
 
 static int print_plan(FILE *f, struct vm *vm)

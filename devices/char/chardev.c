@@ -17,7 +17,7 @@
 
 /* In order: "/dev/nmdm" before any other path. */
 static const struct chr_backend *const backends[] = {
-	&chr_stdio, &chr_pty, &chr_null, &chr_unix, &chr_socket, &chr_tcp, &chr_nmdm, &chr_nmdm_dev, &chr_file, &chr_tty,
+	&chr_stdio, &chr_pty, &chr_null, &chr_testdev, &chr_unix, &chr_socket, &chr_tcp, &chr_nmdm, &chr_nmdm_dev, &chr_file, &chr_tty,
 };
 
 static const struct chr_backend *backend_find(const char *name, const char *spec, const char **arg)
@@ -175,6 +175,8 @@ size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 	ring_put(c, buf, len);
 	for (struct chr_client *cl = c->clients; cl; cl = cl->next)
 		kick |= chr_client_send(cl, at, buf, len);
+	if (c->loop && c->be && c->be->written)
+		c->be->written(c, buf, len);
 	pthread_mutex_unlock(&c->lock);
 	if (kick)
 		ev_arm(c->kick, 1);
@@ -184,6 +186,28 @@ size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 void chardev_rx_ready(struct chardev *c)
 {
 	if (atomic_load(&c->rx_blocked) && atomic_exchange(&c->rx_blocked, false))
+		ev_arm(c->kick, 1);
+}
+
+void chardev_borrow(struct chardev *c, const struct chardev_ops *ops, void *arg)
+{
+	assert(!c->borrowed);
+	c->borrowed = true;
+	c->own_ops = c->ops;
+	c->own_arg = c->arg;
+	c->ops = ops;
+	c->arg = arg;
+	if (c->kick)
+		ev_arm(c->kick, 1);     /* the device may have had no room */
+}
+
+void chardev_return(struct chardev *c)
+{
+	assert(c->borrowed);
+	c->borrowed = false;
+	c->ops = c->own_ops;
+	c->arg = c->own_arg;
+	if (c->kick)
 		ev_arm(c->kick, 1);
 }
 

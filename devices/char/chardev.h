@@ -38,7 +38,7 @@ struct chardev_ops {
 #define CHARDEV_OPT_PATH { "path", OPT_STR, 0, 4096, NULL, NULL, "back end: " CHARDEV_FORMS, NULL }
 #define CHARDEV_OPT_HISTORY \
 	{ "history", OPT_SIZE, CHARDEV_HISTORY_MIN, 64u << 20, "64K", "bytes", "output kept, replayed to whoever attaches", NULL }
-#define CHARDEV_FORMS "stdio, pty, unix=PATH[,server], tcp=ADDR:PORT, nmdm=NAME, file=PATH, null, or a tty such as /dev/ttyS0"
+#define CHARDEV_FORMS "stdio, pty, unix=PATH[,server], tcp=ADDR:PORT, nmdm=NAME, file=PATH, null, testdev, or a tty such as /dev/ttyS0"
 
 /*
  * Opens a back end.  `name` ("com1") names messages and the socket; no '/' in it.  spec NULL or "": history and
@@ -64,7 +64,15 @@ size_t chardev_write(struct chardev *, const uint8_t *buf, size_t len);
 void chardev_rx_ready(struct chardev *);
 /* The guest holds its line low (on) or releases it: passed on to real ttys.  Any thread. */
 void chardev_break(struct chardev *, bool on);
-/* Is anyone attached?  stdio, file, null and ttys always are; others while connected.  Any thread. */
+/*
+ * Another user of the same line, until chardev_return(): input and events go to `ops`, which must outlive that; the
+ * device behind it hears nothing meanwhile, and may still write.  Not nested.  Main thread before the loop runs, or
+ * loop thread; also from within ops->rx.
+ */
+void chardev_borrow(struct chardev *, const struct chardev_ops *ops, void *arg);
+/* The device has its line back, and input that waits.  Same threads. */
+void chardev_return(struct chardev *);
+/* Is anyone attached?  stdio, file, null, testdev and ttys always are; others while connected.  Any thread. */
 bool chardev_attached(struct chardev *);
 /* Copies the newest bytes of the history, at most len; returns how many.  Any thread. */
 size_t chardev_tail(struct chardev *, uint8_t *buf, size_t len);

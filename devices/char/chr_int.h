@@ -28,9 +28,11 @@ struct chr_backend {
 	int (*open)(struct chardev *, const char *arg);
 	void (*close)(struct chardev *);
 	void (*line_break)(struct chardev *, bool on);
+	/* Every byte the device sends, c->lock held, on any thread; NULL: the clients are all there is. */
+	void (*written)(struct chardev *, const uint8_t *buf, size_t len);
 };
 extern const struct chr_backend chr_stdio, chr_pty, chr_unix, chr_socket, chr_tcp, chr_nmdm, chr_nmdm_dev;
-extern const struct chr_backend chr_file, chr_null, chr_tty;
+extern const struct chr_backend chr_file, chr_null, chr_testdev, chr_tty;
 
 /* How bytes leave a client without ever blocking. */
 enum chr_out {
@@ -79,6 +81,9 @@ struct chardev {
 	char name[48];
 	const struct chardev_ops *ops;
 	void *arg;
+	const struct chardev_ops *own_ops;      /* while borrowed: the device's */
+	void *own_arg;
+	bool borrowed;
 	const struct chr_backend *be;
 	void *priv;                     /* the back end's */
 	struct chr_listener *sock;      /* <rundir>/<name>.sock */

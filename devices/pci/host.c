@@ -150,6 +150,38 @@ static const struct io_ops cfc_ops = { cfc_read, cfc_write };
 
 /* --- life cycle --- */
 
+void pci_host_ecam_move(struct pci_host *h, uint64_t base, uint64_t len)
+{
+	if (h->ecam.mapped && len && h->ecam.base == base && h->ecam.len == len)
+		return;
+	if (h->ecam.mapped)
+		bus_del(&h->vm->mmio, &h->ecam);
+	if (!len)
+		return;
+	h->ecam.base = base;
+	h->ecam.len = len;
+	if (bus_try_add(&h->vm->mmio, &h->ecam))
+		log_debug("pci", "no place for configuration space at %#" PRIx64, base);
+}
+
+static void find_ecam(const struct bus_range *r, void *arg)
+{
+	struct pci_windows *w = arg;
+	if (r->ops == &ecam_ops) {
+		w->ecam_base = r->base;
+		w->ecam_len = r->len;
+	} else if (r->base >= GIB(4)) {
+		w->high_first = MIN(w->high_first, r->base);
+		w->high_last = MAX(w->high_last, r->base + (r->len - 1));
+	}
+}
+
+void pci_host_windows(const struct pci_host *h, struct pci_windows *out)
+{
+	*out = (struct pci_windows){ .high_first = UINT64_MAX };
+	bus_walk(&h->vm->mmio, find_ecam, out);
+}
+
 int pci_host_new(struct vm *vm)
 {
 	struct pci_host *h = calloc(1, sizeof(*h));

@@ -97,6 +97,20 @@ struct pci_host;
 /* The configuration mechanisms of the machine: ECAM, and CF8/CFC where ports exist.  0 or -errno. */
 int pci_host_new(struct vm *);
 void pci_host_free(struct pci_host *);
+/*
+ * Moves the ECAM range, or takes it away with len 0.  Any thread.  Where something else is, it is nowhere until it is
+ * moved again.
+ */
+void pci_host_ecam_move(struct pci_host *, uint64_t base, uint64_t len);
+/*
+ * Where the guest has put things: the ECAM range (ecam_len 0: nowhere) and what is decoded above 4 GiB (high_first >
+ * high_last: nothing), the chips of a board there included.  Any thread, a device's lock may be held.
+ */
+struct pci_windows {
+	uint64_t ecam_base, ecam_len;
+	uint64_t high_first, high_last;
+};
+void pci_host_windows(const struct pci_host *, struct pci_windows *out);
 /* Connects a device just made at its place; -EEXIST (reported) when the slot is taken. */
 int pci_attach(struct vm *, struct pci_dev *);
 void pci_detach(struct pci_dev *);              /* BARs and vectors gone, place free */

@@ -300,6 +300,7 @@ static const struct opt vnet_opts[] = {
 	{ "mtu", OPT_U64, 0, 65535 - 18, "0", "bytes", "MTU told to the guest and set on the tap; 0: as it is", NULL },
 	{ "queues", OPT_U64, 1, NET_PAIRS_MAX, "1", NULL, "queue pairs", NULL },
 	{ "bridge", OPT_STR, 0, 15, NULL, NULL, "bridge the tap is added to", NULL },
+	{ "bootindex", OPT_U64, 0, 255, NULL, NULL, "place in the firmware's boot order", NULL },
 	OPT_LAST
 };
 

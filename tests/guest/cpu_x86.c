@@ -40,6 +40,7 @@ struct table_reg {
 } __attribute__((packed));
 
 /* [Xen public/arch-x86/hvm/start_info.h] */
+#define START_MAGIC 0x336ec578
 struct start_info {
 	uint32_t magic, version, flags, nr_modules;
 	uint64_t modlist, cmdline, rsdp, memmap;
@@ -250,9 +251,11 @@ void guest_start(const void *arg)
 	machine.ecam = ECAM;
 	machine.ecam_len = ECAM_LEN;
 	machine.hole = HOLE;
-	find_ram(info);
-	if (info->cmdline)
-		machine.cmdline = (const char *)(uintptr_t)info->cmdline;
+	if (info->magic == START_MAGIC) {
+		find_ram(info);
+		if (info->cmdline)
+			machine.cmdline = (const char *)(uintptr_t)info->cmdline;
+	}
 	console_init();
 	guest_main();
 	power_off();

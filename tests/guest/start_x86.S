@@ -1,6 +1,6 @@
 /*
- * Entry of a bare-metal guest on x86: from PVH's 32-bit mode [Xen docs/misc/pvh.pandoc] to long mode, with memory mapped
- * virtual = physical: 512 GiB in 1 GiB pages, or 64 GiB in 2 MiB pages on CPUs that have nothing larger.
+ * Entry of a bare-metal guest on x86: from the 32-bit mode of PVH [Xen docs/misc/pvh.pandoc] or Multiboot to long mode, with
+ * memory mapped virtual = physical: 512 GiB in 1 GiB pages, or 64 GiB in 2 MiB pages on CPUs that have nothing larger.
  * CR4.PAE comes before EFER.LME: one of the emulated test hosts breaks in any other order.
  */
 #define CR0_PG 0x80000000
@@ -10,7 +10,6 @@
 #define PTE_LARGE_RW 0x83
 #define PTE_RW 3
 #define SMALL_GIB 64
-#define NTRAPS 64
 
 	.section .note.pvh, "a", @note
 	.balign 4
@@ -22,10 +21,14 @@
 	.code32
 	.globl start32
 start32:
-	cli
-	cld
 	movl %ebx, start_info
+	movl %eax, start_magic
 	movl $stack_end, %esp
+	pushfl
+	popl start_eflags
+	cld
+	movl %cr0, %eax
+	movl %eax, start_cr0
 	movl $pdpt + PTE_RW, pml4
 	movl $0x80000001, %eax
 	cpuid
@@ -95,62 +98,6 @@ start64:
 	hlt
 	jmp 1b
 
-/* One stub a vector: error code (or 0), vector, then the general registers; struct trap_frame in cpu_x86.c. */
-	.text
-	.balign 16
-	.globl trap_stubs
-trap_stubs:
-	vector = 0
-	.rept NTRAPS
-	.balign 16
-	.if vector != 8 && (vector < 10 || vector > 14) && vector != 17 && vector != 21 && vector != 29 && vector != 30
-	pushq $0
-	.endif
-	pushq $vector
-	jmp trap_common
-	vector = vector + 1
-	.endr
-
-trap_common:
-	push %rax
-	push %rbx
-	push %rcx
-	push %rdx
-	push %rsi
-	push %rdi
-	push %rbp
-	push %r8
-	push %r9
-	push %r10
-	push %r11
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	cld
-	movq %rsp, %rdi
-	movq %rsp, %rbp
-	andq $-16, %rsp
-	call trap
-	movq %rbp, %rsp
-	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %r11
-	pop %r10
-	pop %r9
-	pop %r8
-	pop %rbp
-	pop %rdi
-	pop %rsi
-	pop %rdx
-	pop %rcx
-	pop %rbx
-	pop %rax
-	addq $16, %rsp
-	iretq
-
 	.section .rodata
 	.balign 8
 gdt:
@@ -168,6 +115,9 @@ pdpt:	.skip 4096
 pd:	.skip 4096 * SMALL_GIB
 	.skip 16384
 stack_end:
-start_info:
-	.skip 8
+	.globl start_info, start_magic, start_eflags, start_cr0
+start_info:     .skip 8
+start_magic:    .skip 4
+start_eflags:   .skip 4
+start_cr0:      .skip 4
 	.section .note.GNU-stack, "", @progbits

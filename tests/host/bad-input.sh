@@ -36,7 +36,7 @@ judge() {
 	fi
 	[ "$(wc -l <bad.err)" = $lines ] || wrong "$(wc -l <bad.err) lines instead of $lines"
 	head -n 1 bad.err | grep -q -E -e "^skep: $3" || wrong "'$(head -n 1 bad.err)' does not match '$3'"
-	head -n 1 bad.err | grep -q -i -E 'ioctl|errno|KVM_|0x[0-9a-f]{8}' && wrong "an internal in '$(head -n 1 bad.err)'"
+	head -n 1 bad.err | grep -q -i -E 'ioctl|errno|KVM_|0x[0-9a-f]{12}' && wrong "an internal in '$(head -n 1 bad.err)'"
 	"$SKEP" list --json >list.out || wrong "skep list failed"
 	grep -q '"bad"' list.out && wrong "the refused VM is in 'skep list'"
 	for nic in /sys/class/net/*; do
@@ -118,6 +118,96 @@ refuse 1 "kernel 'gz' is truncated: its gzip data ends early; fetch the file aga
 refuse 1 "initrd '/no/initrd': No such file or directory" --kernel "$kernel" --initrd /no/initrd bad
 refuse 1 "(kernel '.*' needs memory up to [0-9]+ MiB, .*: give more with -m|memory.size: 16 MiB are too little .*: give at least -m)" \
 	--kernel "$kernel" -m 16M bad
+
+# --- kernels of other systems and protocols ---
+# file NAME BYTES: zeroes, to be written into with at.
+file() { head -c "$2" /dev/zero >"$1"; }
+# at NAME OFFSET TEXT
+at() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null; }
+file pe.exe 512
+at pe.exe 0 'MZ'
+at pe.exe 60 '\200'
+at pe.exe 128 'PE\000\000'
+refuse 1 "kernel 'pe.exe' is a Windows or EFI program: put it on a disk .* --firmware uefi" --kernel pe.exe bad
+file mach 512
+at mach 0 '\317\372\355\376'
+refuse 1 "kernel 'mach' is a Mach-O file of macOS: give a kernel for " --kernel mach bad
+file cd.iso 40000
+at cd.iso 32769 'CD001'
+refuse 1 "kernel 'cd.iso' is a CD image: start it with --cdrom and --firmware uefi" --kernel cd.iso bad
+file mb2 512
+at mb2 0 '\326\120\122\350\000\000\000\000\030\000\000\000\022\257\255\027'
+refuse 1 "kernel 'mb2' is a Multiboot 2 kernel: skep knows Multiboot 1; " --kernel mb2 bad
+# elf NAME CLASS MACHINE OSABI: a file with one segment, 0x100 bytes at 2 MiB.
+elf() {
+	file "$1" 512
+	at "$1" 0 "\\177ELF\\$2\\001\\001\\$4"
+	at "$1" 16 "\\002\\000\\$3\\000\\001"
+	if [ "$2" = 002 ]; then
+		at "$1" 32 '\100' # program headers
+		at "$1" 52 '\100\000\070\000\001'
+		at "$1" 64 '\001\000\000\000\007\000\000\000\000\001'
+		at "$1" 90 '\040' # physical address
+		at "$1" 97 '\001'
+		at "$1" 105 '\001'
+	else
+		at "$1" 28 '\064'
+		at "$1" 40 '\064\000\040\000\001'
+		at "$1" 52 '\001\000\000\000\000\001'
+		at "$1" 66 '\040'
+		at "$1" 69 '\001'
+		at "$1" 73 '\001'
+	fi
+}
+elf vmlinux 002 076 000
+refuse 1 "kernel 'vmlinux' is an ELF file without a PVH entry note, .*: give a bzImage, or a kernel built with CONFIG_PVH" \
+	--kernel vmlinux bad
+elf fbsd386 001 003 011
+refuse 1 "kernel 'fbsd386' is a 32-bit \(i386\) FreeBSD kernel .*: give a FreeBSD kernel for amd64 or arm64" --kernel fbsd386 bad
+elf riscv 002 363 000
+refuse 1 "kernel 'riscv' is an ELF file of another architecture: give a kernel for x86 or arm64" --kernel riscv bad
+head -c 300 vmlinux >cut.elf
+refuse 1 "kernel 'cut.elf' is cut off: a segment lies beyond the end of the file; get a complete copy" --kernel cut.elf bad
+head -c 50 vmlinux >cut.elf
+refuse 1 "kernel 'cut.elf' is cut off inside its ELF header: get a complete copy" --kernel cut.elf bad
+refuse 2 "--protocol: kernel.protocol=grub: not one of auto, linux, " --kernel "$kernel" --protocol grub bad
+refuse 1 "kernel '.*' has nothing for --protocol multiboot, only for: linux; choose that, or leave --protocol out" \
+	--kernel "$kernel" --protocol multiboot bad
+refuse 1 "--module '/t/list' with an .*, which takes none: give --initrd, or --load FILE@ADDR" --kernel "$kernel" \
+	--module /t/list bad
+refuse 1 "module.0 '/no/module': No such file or directory" --kernel "$kernel" --module /no/module bad
+if [ "$GUEST_TTY" = ttyS0 ]; then
+	file mb 256
+	at mb 0 '\002\260\255\033\000\010\001\000\376\107\121\344'
+	refuse 1 "kernel 'mb' demands what its Multiboot flag 11 stands for, .*: build it without" --kernel mb bad
+	at mb 4 '\004\000\001\000\372\117\121\344'
+	refuse 1 "kernel 'mb' demands a video mode .*: build it without that flag" --kernel mb bad
+	at mb 4 '\003\000\000\000\373\117\122\344'
+	refuse 1 "kernel 'mb' has a Multiboot header without address fields .*: link it as 32-bit ELF" --kernel mb bad
+	for guest in "$BM"/multi.*; do
+		refuse 1 "kernel '.*multi.*' needs memory up to 17 MiB, the machine's ends at 16 MiB: give more with -m" \
+			--kernel "$guest" -m 16M bad
+	done
+	ram=0x200000
+else
+	ram=0x40200000
+fi
+
+# --- files at addresses ---
+head -c 8192 /dev/zero >data
+refuse 1 "load.0: 'data' is not FILE@ADDR, such as data.bin@0x200000" --load data bad
+refuse 1 "load.0: 'here' is no address \(not a size.*\); give FILE@ADDR" --load data@here bad
+refuse 1 "load.0 '/no/file': No such file or directory" --load /no/file@1M bad
+refuse 1 "--load without --kernel: say with --entry ADDR where the guest starts" --load data@1M bad
+refuse 1 "--entry 0x100 is in none of the files of --load: " --load data@$ram --entry 0x100 bad
+refuse 1 "--entry with --kernel '.*', which says itself where it starts: leave one of them out" --kernel "$kernel" --entry 1M bad
+refuse 1 "load.1 'data' \(0x.*\) and load.0 'data' \(0x.*\) overlap in guest memory: choose another address for --load" \
+	--load data@$ram --load data@$ram --entry $ram bad
+refuse 1 "load.0 'data' has 8 KiB for 0xfffff00000, where the machine has no memory: .*; choose another address" \
+	--load data@0xfffff00000 --entry 0xfffff00000 bad
+refuse 1 "kernel '.*' \(0x.*\) and load.0 'data' \(0x.*\) overlap in guest memory: choose another address for --load" \
+	--kernel "$kernel" --load data@$((ram + 0xe10000)) bad
+refuse 2 "--entry: entry=start: not a size" --load data@$ram --entry start bad
 
 # --- resources ---
 refuse 1 "memory.size: 65536 MiB asked for, this host has [0-9]+ MiB with swap; give a smaller -m" -m 64G --kernel "$kernel" bad

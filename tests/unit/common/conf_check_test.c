@@ -71,7 +71,9 @@ START_TEST(test_refused)
 		{ "vcpu.x.cpuset=1", "t: unknown key 'vcpu.x.cpuset': did you mean 'vcpu.N.cpuset'?" },
 		{ "gdb.port=1234", "t: the debug server is not in this version; leave gdb.port at 0" },
 		{ "restore=x", "t: restoring checkpoints is not in this version; start the VM without it" },
-		{ "lpc.bootrom=x", "t: booting firmware is not in this version; start a kernel with --kernel FILE" },
+		{ "loader.env.0=x", "t: loader.env.0=x: not NAME=VALUE, a variable and its value" },
+		{ "loader.env.3==x", "t: loader.env.3==x: not NAME=VALUE, a variable and its value" },
+		{ "loader.env.0=\"a\"=x", "t: loader.env.0=\"a\"=x: not NAME=VALUE, a variable and its value" },
 		{ "arch=arm64 lpc.com3.path=stdio", "t: lpc.com3: the virt machine of arm64 has no such serial port; use com1 or "
 			"com2" },
 		{ "arch=x86 lpc.com5.path=stdio", "t: unknown key 'lpc.com5.path': 'skep help keys' lists them all" },

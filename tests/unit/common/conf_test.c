@@ -254,5 +254,28 @@ START_TEST(test_walk)
 }
 END_TEST
 
+START_TEST(test_copy)
+{
+	struct conf *c = conf_new(), *all, *some;
+
+	conf_set(c, "kernel", "%(name)/k%%", "here");
+	conf_set(c, "module.0", "a", "here");
+	conf_set(c, "name", "n", "here");
+	all = conf_copy(c, NULL);
+	some = conf_copy(c, "module.");
+	conf_set(c, "name", "other", "there");
+	ck_assert_str_eq(conf_raw(all, "kernel"), "n/k%");
+	ck_assert_str_eq(conf_raw(all, "module.0"), "a");
+	ck_assert_str_eq(conf_origin(all, "kernel"), "here");
+	ck_assert_ptr_null(conf_raw(some, "module.0"));
+	conf_merge(some, c);
+	ck_assert_str_eq(conf_raw(some, "kernel"), "other/k%");
+	ck_assert_str_eq(conf_raw(some, "module.0"), "a");
+	conf_free(c);
+	conf_free(all);
+	conf_free(some);
+}
+END_TEST
+
 UNIT_MAIN("common/conf", test_set_get, test_cpus_from_topology, test_key_forms, test_dump_is_sorted, test_read_file, test_bad_files,
-	  test_expansion, test_bad_expansion, test_expansion_is_bounded, test_walk)
+	  test_expansion, test_bad_expansion, test_expansion_is_bounded, test_walk, test_copy)

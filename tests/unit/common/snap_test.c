@@ -102,4 +102,35 @@ START_TEST(test_refusals)
 }
 END_TEST
 
-UNIT_MAIN("common/snap", test_round_trip, test_older_version, test_refusals)
+struct heap { uint8_t *p; uint32_t len; };
+static const struct snap_field heap_fields[] = { SNAP_HEAP(struct heap, p, len, 1), SNAP_END };
+
+START_TEST(test_heap)
+{
+	static const char *const bad[] = { "AAA", "A!==", "====" };
+	struct heap h = { 0 }, back = { 0 };
+	json_t *none = snap_save(heap_fields, &h);
+	h.p = malloc(5);
+	h.len = 5;
+	memcpy(h.p, "\0\xff\1\2\3", 5);
+	json_t *some = snap_save(heap_fields, &h);
+	ck_assert_str_eq(json_string_value(json_object_get(some, "p$base64")), "AP8BAgM=");
+	ck_assert_int_eq(snap_load(heap_fields, 1, &back, some, "heap"), 0);
+	ck_assert_uint_eq(back.len, 5);
+	ck_assert_int_eq(memcmp(back.p, h.p, 5), 0);
+	for (size_t i = 0; i < NELEM(bad); i++) {
+		json_t *rec = json_pack("{s:s}", "p$base64", bad[i]);
+		ck_assert_int_eq(snap_load(heap_fields, 1, &back, rec, "heap"), -EINVAL);
+		json_decref(rec);
+	}
+	ck_assert_uint_eq(back.len, 5);                         /* unchanged by what was refused */
+	ck_assert_int_eq(snap_load(heap_fields, 1, &back, none, "heap"), 0);
+	ck_assert_uint_eq(back.len, 0);
+	json_decref(none);
+	json_decref(some);
+	free(h.p);
+	free(back.p);
+}
+END_TEST
+
+UNIT_MAIN("common/snap", test_round_trip, test_older_version, test_refusals, test_heap)

@@ -8,6 +8,8 @@
 #include "common/conf.h"
 #include "devices/pci/pci.h"
 #include "tests/unit/capture.h"
+#include "tests/unit/loaders/freebsd/elffile.h"
+#include "tests/unit/loaders/freebsd/hostfiles.h"
 #include "tests/unit/unit.h"
 
 static struct capture err;
@@ -37,7 +39,7 @@ static void destroy(void)
 
 static void refused(int got, int want, const char *sentence)
 {
-	char text[600];
+	char text[800];
 	snprintf(text, sizeof(text), "skep: %s\n", sentence);
 	ck_assert_str_eq(err.text, text);
 	ck_assert_int_eq(got, want);
@@ -139,12 +141,41 @@ START_TEST(test_boot_refusals)
 }
 END_TEST
 
+/* -h DIR alone has a kernel, or says that it has none; nothing of it is used up. */
+START_TEST(test_host_directory)
+{
+	static const char nextboot[] = "nextboot_enable=\"YES\"\nkernel=\"kernel.test\"\n";
+	struct elf_file kernel;
+	char text[64] = "";
+
+	host_start();
+	elf_linked(&kernel, EM_X86_64, ELF_KERNEL_AMD64);
+	kernel.eh.e_shnum = 0;
+	char sentence[700], dir[512];
+	snprintf(dir, sizeof(dir), "%s", host_path("dir"));
+	snprintf(sentence, sizeof(sentence), "-h '%s': there is no kernel in it (/boot/kernel/kernel); give --kernel host0:/PATH", dir);
+	refused(CREATE(&arch_x86, true, "arch", "x86", "loader.hostdir", dir), -ENOENT, sentence);
+	host_bytes("dir/boot/kernel/kernel", &kernel, sizeof(kernel));
+	host_bytes("dir/boot/kernel.test/kernel", &kernel, sizeof(kernel));
+	host_text("dir/boot/nextboot.conf", nextboot);
+	ck_assert_msg(!CREATE(&arch_x86, true, "arch", "x86", "loader.hostdir", dir), "%s", err.text);
+	ck_assert_str_eq(vm->image.path, "host0:/boot/kernel.test/kernel");
+	ck_assert_int_eq(vm->image.kind, IMAGE_FREEBSD_AMD64);
+	destroy();
+	int fd = open(host_path("dir/boot/nextboot.conf"), O_RDONLY);
+	ck_assert_int_eq(read(fd, text, sizeof(text)), (ssize_t)strlen(nextboot));
+	close(fd);
+	ck_assert_str_eq(text, nextboot);
+	host_stop();
+}
+END_TEST
+
 /* A live VM that is refused before KVM, the run directory or the signals' mask are touched for good. */
 START_TEST(test_live_refusals)
 {
 	sigset_t before, after;
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
-	refused(CREATE(&arch_x86, false, "name", "x"), -EINVAL, "nothing to boot: give --kernel FILE");
+	refused(CREATE(&arch_x86, false, "name", "x"), -EINVAL, "nothing to boot: give --kernel FILE, or --firmware uefi to boot from a disk");
 	refused(CREATE(&arch_x86, false, "name", "x", "kernel", "/no/such/kernel"), -ENOENT,
 		"kernel '/no/such/kernel': No such file or directory");
 	ck_assert_int_eq(CREATE(&arch_x86, false, "name", "x", "kernel", "/x", "memory.size", "60T"), -ENOMEM);
@@ -224,4 +255,4 @@ START_TEST(test_crash_is_told)
 END_TEST
 
 UNIT_MAIN("common/vm", test_defaults, test_devices, test_two_machines, test_device_refusals, test_size_refusals, test_boot_refusals,
-	  test_live_refusals, test_statuses, test_first_request_wins, test_pause_policy, test_crash_is_told)
+	  test_host_directory, test_live_refusals, test_statuses, test_first_request_wins, test_pause_policy, test_crash_is_told)

@@ -215,6 +215,32 @@ START_TEST(gicv2_with_v2m)
 }
 END_TEST
 
+START_TEST(firmware_finds_flash_and_fw_cfg)
+{
+	struct testvm *t = testvm_new("append=quiet");
+	const void *fdt = testvm_fdt(t, NULL);
+	ck_assert_int_lt(fdt_path_offset(fdt, "/flash@0"), 0);
+	ck_assert_int_lt(fdt_path_offset(fdt, "/fw-cfg@9020000"), 0);
+	ck_assert_str_eq(text(fdt, "/chosen", "bootargs"), "quiet");
+	testvm_free(t);
+
+	t = testvm_new("append=quiet lpc.bootrom=/fw");
+	fdt = testvm_fdt(t, NULL);
+	ck_assert_str_eq(text(fdt, "/flash@0", "compatible"), "cfi-flash");
+	ck_assert_int_eq(prop_len(fdt, "/flash@0", "reg"), 32);
+	ck_assert_uint_eq(cell64(fdt, "/flash@0", "reg", 0), 0);
+	ck_assert_uint_eq(cell64(fdt, "/flash@0", "reg", 2), 0x04000000);
+	ck_assert_uint_eq(cell64(fdt, "/flash@0", "reg", 4), 0x04000000);
+	ck_assert_uint_eq(cell64(fdt, "/flash@0", "reg", 6), 0x04000000);
+	ck_assert_uint_eq(cell(fdt, "/flash@0", "bank-width", 0), 4);
+	ck_assert_str_eq(text(fdt, "/fw-cfg@9020000", "compatible"), "qemu,fw-cfg-mmio");
+	ck_assert_int_eq(prop_len(fdt, "/fw-cfg@9020000", "dma-coherent"), 0);
+	ck_assert_int_lt(prop_len(fdt, "/fw-cfg@9020000", "interrupts"), 0);
+	ck_assert_int_lt(prop_len(fdt, "/chosen", "bootargs"), 0);      /* fw_cfg has it */
+	testvm_free(t);
+}
+END_TEST
+
 UNIT_MAIN("arch/arm64/fdt", board_chips_and_stdout, second_port_when_configured, chosen_has_initrd_and_fresh_seeds,
 	  dry_trees_are_equal_bytes, cpus_are_numbered_as_kvm_does, topology_becomes_a_cpu_map, interrupt_map_agrees_with_the_board,
-	  pci_windows, gicv3_with_and_without_its, gicv2_with_v2m)
+	  pci_windows, gicv3_with_and_without_its, gicv2_with_v2m, firmware_finds_flash_and_fw_cfg)

@@ -115,8 +115,102 @@ START_TEST(load_copies_kernel_initrd_and_tree)
 	ck_assert_int_eq(memcmp(mem_at(&t->vm.mem, start, sizeof(initrd)), initrd, sizeof(initrd)), 0);
 	img.kind = IMAGE_PVH;
 	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), -EINVAL);
+	boot_places_clear(&t->vm);
 	mem_fini(&t->vm.mem);
 	testvm_free(t);
+}
+END_TEST
+
+static struct testvm *ram_vm(void)
+{
+	struct testvm *t = testvm_new("memory.size=16M");
+
+	ck_assert_int_eq(mem_add(&t->vm.mem, "ram", t->vm.map.ram[0].base, t->vm.map.ram[0].len, MEM_AUTO), 0);
+	return t;
+}
+
+static void ram_vm_free(struct testvm *t)
+{
+	boot_places_clear(&t->vm);
+	mem_fini(&t->vm.mem);
+	testvm_free(t);
+}
+
+START_TEST(elf_goes_where_it_says)
+{
+	struct testvm *t = ram_vm();
+	uint8_t text[100], initrd[70000];
+	struct image img = { .kind = IMAGE_ELF_ARM64, .path = "kernel", .nseg = 1, .entry = RAM_BASE + MIB(14) + 4, .initrd = initrd,
+			     .initrd_len = sizeof(initrd), .initrd_path = "initrd" };
+	struct entry e;
+
+	memset(text, 0x5a, sizeof(text));
+	memset(initrd, 0xa5, sizeof(initrd));
+	/* Where the tree would be: it goes below. */
+	img.seg[0] = (struct image_seg){ .gpa = RAM_BASE + MIB(14), .data = text, .len = sizeof(text), .mem_len = 4096 };
+	memset(mem_at(&t->vm.mem, img.seg[0].gpa, 4097), 0xee, 4097);
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), 0);
+	ck_assert_int_eq(e.mode, ENTRY_ARM64);
+	ck_assert_uint_eq(e.pc, img.entry);
+	ck_assert_uint_eq(e.arg, RAM_BASE + MIB(12));
+	const uint8_t *k = mem_at(&t->vm.mem, img.seg[0].gpa, 4097);
+	ck_assert_mem_eq(k, text, sizeof(text));
+	ck_assert_uint_eq(k[sizeof(text)], 0);
+	ck_assert_uint_eq(k[4095], 0);
+	ck_assert_uint_eq(k[4096], 0xee);
+	const void *fdt = mem_at(&t->vm.mem, e.arg, ARM64_FDT_MAX);
+	uint64_t start = cell64(fdt, "/chosen", "linux,initrd-start", 0);
+	ck_assert_uint_lt(start, e.arg);
+	ck_assert_mem_eq(mem_at(&t->vm.mem, start, sizeof(initrd)), initrd, sizeof(initrd));
+	/* Outside RAM, and too large for a tree beside it */
+	img.seg[0].gpa = 0x200000;
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), -ENOSPC);
+	img.seg[0].gpa = RAM_BASE;
+	img.seg[0].mem_len = MIB(15);
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), -ENOSPC);
+	ck_assert_int_eq(e.mode, ENTRY_NONE);
+	ram_vm_free(t);
+}
+END_TEST
+
+START_TEST(raw_files)
+{
+	struct testvm *t = ram_vm();
+	uint8_t code[64] = { 1, 2, 3 }, more[4096] = { 4 };
+	struct image img = { .kind = IMAGE_RAW, .entry = RAM_BASE + 0x1000, .nblobs = 2 };
+	struct entry e;
+
+	img.blob[0] = (struct image_blob){ .path = "code", .gpa = RAM_BASE + 0x1000, .data = code, .len = sizeof(code) };
+	img.blob[1] = (struct image_blob){ .path = "more", .gpa = RAM_BASE + MIB(16) - 4096, .data = more, .len = sizeof(more) };
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), 0);
+	ck_assert_uint_eq(e.pc, img.entry);
+	ck_assert_uint_eq(e.arg, RAM_BASE + MIB(12));
+	ck_assert_mem_eq(mem_at(&t->vm.mem, img.entry, sizeof(code)), code, sizeof(code));
+	ck_assert_mem_eq(mem_at(&t->vm.mem, img.blob[1].gpa, sizeof(more)), more, sizeof(more));
+	ck_assert_int_eq(fdt_check_full(mem_at(&t->vm.mem, e.arg, ARM64_FDT_MAX), ARM64_FDT_MAX), 0);
+	ck_assert_uint_eq(boot_placed(&t->vm, PLACE_FDT)->gpa, e.arg);
+	img.blob[1].gpa = RAM_BASE + 0x1000;
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), -EEXIST);
+	img.blob[1].gpa = 0;
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), -ENOSPC);
+	ram_vm_free(t);
+}
+END_TEST
+
+START_TEST(a_load_inside_the_kernel_is_refused)
+{
+	struct testvm *t = ram_vm();
+	uint8_t kernel[300] = { 0 };
+	struct image img = image_of(0, MIB(2), sizeof(kernel), 0);
+	struct entry e;
+
+	img.data = kernel;
+	img.nblobs = 1;
+	img.blob[0] = (struct image_blob){ .path = "file", .gpa = RAM_BASE + MIB(2) - 1, .data = kernel, .len = 1 };
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), -EEXIST);
+	img.blob[0].gpa++;
+	ck_assert_int_eq(arm64_load(&t->vm, &img, &e), 0);
+	ram_vm_free(t);
 }
 END_TEST
 
@@ -155,4 +249,4 @@ END_TEST
 
 UNIT_MAIN("arch/arm64/load", usual_kernel_with_initrd, small_ram_is_used_to_the_last_slot, text_offset_moves_the_kernel,
 	  big_initrds_go_beyond_the_first_512_mib, absurd_headers_are_refused, load_copies_kernel_initrd_and_tree,
-	  tables_are_printed_and_written)
+	  elf_goes_where_it_says, raw_files, a_load_inside_the_kernel_is_refused, tables_are_printed_and_written)

@@ -13,11 +13,13 @@
 #include "common/vm.h"
 #include "tests/unit/unit.h"
 
-static const struct dev_desc uart_desc = { "pl011", "arm,pl011,,arm,primecell", NULL, "uartclk,,apb_pclk" };
+static const struct dev_desc uart_desc = { "pl011", "arm,pl011,,arm,primecell", "ARMH0011", "uartclk,,apb_pclk" };
 static const struct dev_desc rtc_desc = { "pl031", "arm,pl031,,arm,primecell", NULL, "apb_pclk" };
-static const struct dev_desc gpio_desc = { "pl061", "arm,pl061,,arm,primecell", NULL, "apb_pclk" };
+static const struct dev_desc gpio_desc = { "pl061", "arm,pl061,,arm,primecell", "ARMH0061", "apb_pclk" };
+static const struct dev_desc fw_cfg_desc = { "fw-cfg", "qemu,fw-cfg-mmio", "QEMU0002", NULL };
 static const struct device_class chip_classes[] = {
 	{ .name = "pl011", .desc = &uart_desc }, { .name = "pl031", .desc = &rtc_desc }, { .name = "pl061", .desc = &gpio_desc },
+	{ .name = "fw-cfg", .desc = &fw_cfg_desc }, { .name = "pflash" },
 };
 
 struct testvm {
@@ -27,9 +29,9 @@ struct testvm {
 	struct blob fdt;
 };
 
-static inline void testvm_chips(struct testvm *t)
+static inline void testvm_chips(struct testvm *t, const struct board_chip *c)
 {
-	for (const struct board_chip *c = arch_arm64.boards[0]->chips; c->cls; c++) {
+	for (; c->cls; c++) {
 		struct device *d = &t->dev[t->vm.ndevs];
 		if (c->if_key && !conf_raw(t->vm.conf, c->if_key))
 			continue;
@@ -37,6 +39,7 @@ static inline void testvm_chips(struct testvm *t)
 			if (strcmp(chip_classes[i].name, c->cls) == 0)
 				d->cls = &chip_classes[i];
 		}
+		snprintf(d->id, sizeof(d->id), "%s", c->id);
 		d->io_bus = &t->vm.mmio;
 		d->io.base = c->base;
 		d->io.len = 0x1000;
@@ -45,7 +48,12 @@ static inline void testvm_chips(struct testvm *t)
 	}
 }
 
-/* keys: "name=value" entries separated by spaces */
+static const struct board_chip testvm_flash[] = {
+	{ "pflash", "flash0", false, 0, DEV_NO_GSI, NULL }, { "pflash", "flash1", false, 0x04000000, DEV_NO_GSI, NULL },
+	{ NULL, NULL, false, 0, DEV_NO_GSI, NULL },
+};
+
+/* keys: "name=value" entries separated by spaces; with lpc.bootrom the machine has stand-ins for flash and fw_cfg */
 static inline struct testvm *testvm_new(const char *keys)
 {
 	struct testvm *t = calloc(1, sizeof(*t));
@@ -64,7 +72,13 @@ static inline struct testvm *testvm_new(const char *keys)
 	t->vm.devs = t->list;
 	t->vm.nvcpus = (unsigned)conf_u64(t->vm.conf, "cpus");
 	ck_assert_int_eq(arch_arm64.memmap(t->vm.conf, &t->vm.map), 0);
-	testvm_chips(t);
+	testvm_chips(t, arch_arm64.boards[0]->chips);
+	t->vm.firmware = conf_str(t->vm.conf, "lpc.bootrom");
+	if (t->vm.firmware) {
+		testvm_chips(t, arch_arm64.boards[0]->fw_chips);
+		testvm_chips(t, testvm_flash);
+		t->dev[t->vm.ndevs - 1].io.len = t->dev[t->vm.ndevs - 2].io.len = FLASH_BANK_LEN;
+	}
 	return t;
 }
 

@@ -23,8 +23,8 @@ static void check_set(const struct acpi_set *s)
 	size_t len;
 	const uint8_t *xsdt = table(s, "XSDT", &len), *fadt, *facs;
 
-	ck_assert_uint_eq(x86_sum(s->rsdp, 20), 0);
-	ck_assert_uint_eq(x86_sum(s->rsdp, RSDP_LEN), 0);
+	ck_assert_uint_eq(byte_sum(s->rsdp, 20), 0);
+	ck_assert_uint_eq(byte_sum(s->rsdp, RSDP_LEN), 0);
 	ck_assert_uint_eq(get_le64(s->rsdp + 24), s->base + acpi_find(s, "XSDT")->off);
 	for (unsigned i = 0; i < s->n; i++) {
 		const uint8_t *t = s->blob.data + s->t[i].off;
@@ -32,7 +32,7 @@ static void check_set(const struct acpi_set *s)
 		ck_assert_mem_eq(t, s->t[i].sig, 4);
 		ck_assert_uint_eq(get_le32(t + 4), s->t[i].len);
 		if (strcmp(s->t[i].sig, "FACS"))
-			ck_assert_uint_eq(x86_sum(t, s->t[i].len), 0);
+			ck_assert_uint_eq(byte_sum(t, s->t[i].len), 0);
 	}
 	/* Every pointer of the XSDT leads to a table. */
 	for (size_t off = ACPI_HDR_LEN; off < len; off += 8) {

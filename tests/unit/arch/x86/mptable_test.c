@@ -43,9 +43,9 @@ START_TEST(counts_and_checksums)
 
 		ck_assert_mem_eq(b.data, "PCMP", 4);
 		ck_assert_uint_eq(get_le16(b.data + 4), b.len);
-		ck_assert_uint_eq(x86_sum(b.data, b.len), 0);
+		ck_assert_uint_eq(byte_sum(b.data, b.len), 0);
 		ck_assert_mem_eq(fp, "_MP_", 4);
-		ck_assert_uint_eq(x86_sum(fp, sizeof(fp)), 0);
+		ck_assert_uint_eq(byte_sum(fp, sizeof(fp)), 0);
 		ck_assert_uint_eq(get_le32(fp + 4), X86_MPTABLE);
 		ck_assert_uint_eq(c.cpus, t[i].listed);
 		ck_assert_uint_eq(c.boot, 1);

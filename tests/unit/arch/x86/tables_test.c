@@ -5,6 +5,7 @@
 #include "arch/x86/acpi.h"
 #include "arch/x86/layout.h"
 #include "arch/x86/x86.h"
+#include "common/smbios.h"
 #include "tests/unit/arch/x86/testvm.h"
 
 static char *print(struct vm *vm)
@@ -62,7 +63,7 @@ START_TEST(placed_in_memory)
 
 	ck_assert_int_eq(x86_place_tables(vm), 0);
 	ck_assert(mem_read(&vm->mem, X86_RSDP, rsdp, sizeof(rsdp)));
-	ck_assert_uint_eq(x86_sum(rsdp, sizeof(rsdp)), 0);
+	ck_assert_uint_eq(byte_sum(rsdp, sizeof(rsdp)), 0);
 	table = mem_at(&vm->mem, get_le64(rsdp + 24), 36);
 	ck_assert_mem_eq(table, "XSDT", 4);
 	ck_assert(mem_read(&vm->mem, X86_MPFP, fp, sizeof(fp)));

@@ -61,15 +61,23 @@ static void golden(const char *path, const char *text)
 #define RICH "-c 4 -m 3G --disk a.img --disk b.img,ro,ser=B1 --net tap=skep0,mac=52:54:00:00:00:01 -l com1,stdio -l com2,pty " \
 	"-s 9,virtio-console,org.skep.0=null -s 10:2,virtio-rnd --append console=tty rich"
 
+/* Left there: the plan names it, so its name cannot vary. */
+#define FIRMWARE "/tmp/skep-plan-test-firmware.fd"
+
 static const struct { const char *line, *file; } plans[] = {
 	{ "--arch x86", "tests/golden/plan-x86.txt" },
 	{ "--arch arm64", "tests/golden/plan-arm64.txt" },
 	{ "--arch x86 " RICH, "tests/golden/plan-x86-rich.txt" },
 	{ "--arch arm64 " RICH, "tests/golden/plan-arm64-rich.txt" },
+	{ "--arch arm64 -c 2 -l bootrom," FIRMWARE, "tests/golden/plan-arm64-firmware.txt" },
 };
 
 START_TEST(test_golden)
 {
+	static const char branch[16] = "\0\4\0\x14";            /* enough to pass as arm64 firmware */
+	FILE *f = fopen(FIRMWARE, "w");
+
+	ck_assert(f && fwrite(branch, 1, sizeof(branch), f) == sizeof(branch) && !fclose(f));
 	for (size_t i = 0; i < NELEM(plans); i++) {
 		ck_assert_int_eq(run(plans[i].line), 0);
 		ck_assert_str_eq(err.text, "");
@@ -218,6 +226,74 @@ START_TEST(test_left_out_tables)
 }
 END_TEST
 
+/* Words of the plan's text, each behind the one before. */
+static void says(const char *const *words)
+{
+	const char *p = out.text;
+
+	for (; *words; words++) {
+		const char *found = strstr(p, *words);
+
+		ck_assert_msg(found != NULL, "'%s' is not (or not there) in:\n%s", *words, p);
+		p = found + strlen(*words);
+	}
+}
+#define SAYS(...) says((const char *const[]){ __VA_ARGS__, NULL })
+
+static void write_file(const char *path, const void *data, size_t len)
+{
+	FILE *f = fopen(path, "w");
+
+	ck_assert(f && fwrite(data, 1, len, f) == len && !fclose(f));
+}
+
+/* What was recognised, how it is entered, and what is where. */
+START_TEST(test_kernels)
+{
+	static uint8_t flat[4096], image[64];
+	char line[512], cwd[4096];
+
+	strcpy(dir, "/tmp/skep-plan-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert(getcwd(cwd, sizeof(cwd)) && !chdir(dir));
+	put_le32(flat, 0x1badb002);
+	put_le32(flat + 4, 0x10003);
+	put_le32(flat + 8, -(0x1badb002 + 0x10003));
+	put_le32(flat + 12, 0x200000);
+	put_le32(flat + 16, 0x200000);
+	put_le32(flat + 24, 0x210000);
+	put_le32(flat + 28, 0x200020);
+	write_file("flat", flat, sizeof(flat));
+	put_le64(image + 16, MIB(1));
+	put_le32(image + 56, 0x644d5241);
+	write_file("Image", image, sizeof(image));
+	snprintf(line, sizeof(line), "--arch x86 --kernel flat --initrd Image --module Image,args=m --load Image@8M --append x");
+	ck_assert_int_eq(run(line), 0);
+	ck_assert_str_eq(err.text, "");
+	SAYS("boot\n  kernel       flat\n  recognised   x86 Multiboot kernel\n"
+	     "  entry        0x200020, 32-bit protected mode, argument 0x2000, second argument 0x2badb002\n"
+	     "  initrd       Image, 64 bytes\n  command line x\n\nplaced in memory\n", "Multiboot information\n", "command lines "
+	     "of the modules\n",
+	     "page tables\n", "command line\n", "ACPI, MP and SMBIOS tables\n", "  0000000000200000-000000000020ffff  kernel "
+	     "'flat'\n",
+	     "  0000000000210000-000000000021003f  initrd 'Image'\n  0000000000211000-000000000021103f  module 'Image'\n"
+	     "  0000000000800000-000000000080003f  load.0 'Image'\n\ne820");
+	ck_assert_int_eq(run("--arch arm64 --kernel Image --initrd flat"), 0);
+	SAYS("  recognised   arm64 Linux Image\n  entry        0x40000000, EL1, MMU off, argument 0x4fe00000\n",
+	     "  0000000040000000-00000000400fffff  kernel 'Image'\n  000000004fdf0000-000000004fdf0fff  initrd 'flat'\n"
+	     "  000000004fe00000-000000004fffffff  device tree\n", "linux,initrd-start = <0x0 0x4fdf0000>;");
+	ck_assert_int_eq(run("--arch x86 --load flat@0x7c00 --entry 0x7c00 -o entry.mode=real"), 0);
+	SAYS("boot\n  kernel       none, files at their addresses\n  entry        0x7c00, real mode\n\nplaced in memory\n"
+	     "  0000000000007c00-0000000000008bff  load.0 'flat'\n  00000000000e0000-00000000000fffff  ACPI, MP and SMBIOS "
+	     "tables\n\n");
+	ck_assert_int_eq(run("--arch x86 --load flat@0xeffff --entry 0xeffff -o entry.mode=real"), 1);
+	ck_assert_str_eq(out.text, "");
+	unlink("flat");
+	unlink("Image");
+	ck_assert(!chdir(cwd) && !rmdir(dir));
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
 	static const struct { int status; const char *line, *message; } rows[] = {
@@ -238,5 +314,6 @@ START_TEST(test_refusals)
 }
 END_TEST
 
-UNIT_MAIN("common/cmd/plan", test_golden, test_no_blanks_at_line_ends, test_host_has_no_say, test_fdt, test_acpi, test_left_out_tables,
-	  test_refusals)
+UNIT_MAIN("common/cmd/plan", test_golden, test_no_blanks_at_line_ends, test_host_has_no_say, test_fdt, test_acpi,
+	test_left_out_tables,
+	  test_kernels, test_refusals)

@@ -100,4 +100,63 @@ START_TEST(rundir_socket)
 }
 END_TEST
 
-UNIT_MAIN("devices/char/chardev", grammar, dry, history_wraps, rundir_socket)
+/* Another user of the line takes a few bytes, then hands it back in the middle of the input. */
+struct borrower {
+	struct chardev *c;
+	char got[16];
+	size_t len;
+};
+
+static size_t borrower_can_rx(void *arg)
+{
+	return ((struct borrower *)arg)->len < 4 ? 1 : 0;
+}
+
+static void borrower_rx(void *arg, const uint8_t *buf, size_t len)
+{
+	struct borrower *b = arg;
+	ck_assert_uint_eq(len, 1);
+	b->got[b->len++] = (char)*buf;
+	if (*buf == '!')
+		chardev_return(b->c);
+}
+
+static const struct chardev_ops borrower_ops = { borrower_can_rx, borrower_rx, NULL };
+
+START_TEST(borrowed)
+{
+	struct port p;
+	port_start(&p);
+	p.vm.rundir = p.dir;
+	port_open(&p, NULL);
+	p.room = 0;
+	struct borrower b = { .c = p.c };
+	int fd = dial(&p, "com1.sock");
+	ck_assert_int_eq(write(fd, "a", 1), 1);
+	port_loop(&p);
+	chardev_borrow(p.c, &borrower_ops, &b);         /* gets what the device had no room for */
+	ck_assert_int_eq(write(fd, "b!xy", 4), 4);
+	port_loop(&p);
+	ck_assert_str_eq(b.got, "ab!");
+	ck_assert_str_eq(p.got, "");
+	p.room = 10;
+	chardev_rx_ready(p.c);
+	port_loop(&p);
+	ck_assert_str_eq(p.got, "xy");
+	b.len = 4;                                      /* no room: the input waits, until the line is given back */
+	chardev_borrow(p.c, &borrower_ops, &b);
+	ck_assert_int_eq(write(fd, "late", 4), 4);
+	port_loop(&p);
+	ck_assert_str_eq(p.got, "xy");
+	chardev_return(p.c);
+	port_loop(&p);
+	ck_assert_str_eq(p.got, "xylate");
+	ck_assert_str_eq(b.got, "ab!");
+	port_say(&p, "out");
+	ck_assert_str_eq(hear(fd), "out");
+	close(fd);
+	port_end(&p);
+}
+END_TEST
+
+UNIT_MAIN("devices/char/chardev", grammar, dry, history_wraps, rundir_socket, borrowed)

@@ -290,5 +290,120 @@ START_TEST(test_snapshot)
 }
 END_TEST
 
+/* --- PCIEXBAR of the Q35 host bridge --- */
+
+static uint64_t cf8_read(unsigned slot, unsigned off)
+{
+	uint64_t v = 0;
+	bus_write(&vm->pio, 0xcf8, 4, 0x80000000u | slot << 11 | off);
+	bus_read(&vm->pio, 0xcfc, 4, &v);
+	return v;
+}
+
+static void cf8_write(unsigned slot, unsigned off, uint32_t val)
+{
+	bus_write(&vm->pio, 0xcf8, 4, 0x80000000u | slot << 11 | off);
+	bus_write(&vm->pio, 0xcfc, 4, val);
+}
+
+static uint32_t mem32(uint64_t gpa)
+{
+	uint64_t v = 0;
+	bus_read(&vm->mmio, gpa, 4, &v);
+	return (uint32_t)v;
+}
+
+START_TEST(test_pciexbar)
+{
+	static const struct { uint32_t low, high; uint64_t base, len; } t[] = {
+		{ 0xe0000001, 0, 0xe0000000, MIB(256) }, { 0xe8000003, 0, 0xe8000000, MIB(128) }, { 0xec000005, 0, 0xec000000, MIB(64) },
+		{ 0xec000001, 0, 0xe0000000, MIB(256) },        /* bits below the length do not count */
+		{ 0xd0000001, 0xf, 0xfd0000000, MIB(256) }, { 0xb0000001, 0, 0xb0000000, MIB(256) },
+	};
+	set_up(&arch_x86);
+	ck_assert_uint_eq(mem32(0xb0000000), 0x29c08086);       /* without firmware: where the tables say */
+	for (size_t i = 0; i < NELEM(t); i++) {
+		cf8_write(0, 0x60, 0);
+		cf8_write(0, 0x64, t[i].high);
+		ck_assert_uint_eq(mem32(0xb0000000), 0x29c08086);
+		cf8_write(0, 0x60, t[i].low);
+		struct pci_windows w;
+		pci_host_windows(vm->pci, &w);
+		ck_assert_uint_eq(w.ecam_base, t[i].base);
+		ck_assert_uint_eq(w.ecam_len, t[i].len);
+		ck_assert_uint_eq(mem32(t[i].base), 0x29c08086);
+		ck_assert_uint_eq(mem32(t[i].base + (4 << 15)), 0x56781234);
+		ck_assert_uint_eq(mem32(t[i].base + MIB(1)), 0xffffffff);       /* bus 1 */
+		if (t[i].base != 0xb0000000)
+			ck_assert_uint_eq(mem32(0xb0000000), 0xffffffff);
+	}
+	cf8_write(0, 0x60, 0xe0000007);                         /* reserved length: nowhere */
+	ck_assert_uint_eq(mem32(0xe0000000), 0xffffffff);
+	ck_assert_uint_eq(mem32(0xb0000000), 0xffffffff);
+	device_reset(vm_device(vm, "pci.0.0.0"));
+	ck_assert_uint_eq(mem32(0xb0000000), 0x29c08086);
+	tear_down();
+}
+END_TEST
+
+/* Over itself through itself, onto what is in use, and back. */
+START_TEST(test_pciexbar_hostile)
+{
+	set_up(&arch_x86);
+	bus_write(&vm->mmio, 0xb0000060, 4, 0xe0000001);
+	ck_assert_uint_eq(mem32(0xe0000000), 0x29c08086);
+	bus_write(&vm->mmio, 0xe0000060, 4, 0xf0000001);        /* a range that wraps nothing, over free addresses */
+	ck_assert_uint_eq(mem32(0xf0000000), 0x29c08086);
+	pci_bar_set(&card->pci, 3, 0xc4000000);
+	cf8_write(4, PCI_COMMAND, PCI_COMMAND_MEM);
+	cf8_write(0, 0x60, 0xc0000001);                         /* the card's BAR was there first */
+	ck_assert_uint_eq(mem32(0xc0000000), 0xffffffff);
+	ck_assert_uint_eq(mem32(0xf0000000), 0xffffffff);
+	struct pci_windows w;
+	pci_host_windows(vm->pci, &w);
+	ck_assert_uint_eq(w.ecam_len, 0);
+	cf8_write(4, PCI_COMMAND, 0);
+	cf8_write(0, 0x60, 0xc0000001);
+	ck_assert_uint_eq(mem32(0xc0000000), 0x29c08086);
+	tear_down();
+}
+END_TEST
+
+START_TEST(test_pciexbar_snapshot)
+{
+	set_up(&arch_x86);
+	struct device *d = vm_device(vm, "pci.0.0.0");
+	cf8_write(0, 0x60, 0xe0000001);
+	json_t *saved = device_save(d);
+	cf8_write(0, 0x60, 0);
+	ck_assert_uint_eq(mem32(0xe0000000), 0xffffffff);
+	ck_assert_int_eq(device_load(d, saved), 0);
+	ck_assert_uint_eq(mem32(0xe0000000), 0x29c08086);
+	json_decref(saved);
+	tear_down();
+}
+END_TEST
+
+START_TEST(test_chipset_registers_are_kept)
+{
+	set_up(&arch_x86);
+	cf8_write(0, 0x90, 0xffffffff);
+	ck_assert_uint_eq(cf8_read(0, 0x90), 0x33333330);       /* PAM0's low half is reserved */
+	cf8_write(0, 0x9c, 0x00004a00);
+	ck_assert_uint_eq(cf8_read(0, 0x9c) & 0xff00, 0x4a00);  /* SMRAM */
+	cf8_write(31, PCI_COMMAND, 0);                          /* what is behind the ISA bridge is always decoded */
+	ck_assert_uint_eq(cf8_read(31, PCI_COMMAND) & 0xffff, 7);
+	ck_assert_uint_eq(cf8_read(31, 0x40), 0x601);
+	ck_assert_uint_eq(cf8_read(31, 0x44) & 0xff, 0x80);
+	ck_assert_uint_eq(cf8_read(31, 0x60), 0x80808080);
+	cf8_write(31, 0x60, 0x0b0b0a0a);
+	ck_assert_uint_eq(cf8_read(31, 0x60), 0x0b0b0a0a);
+	cf8_write(31, 0xf0, 0xfed1c001);
+	ck_assert_uint_eq(cf8_read(31, 0xf0), 0xfed1c001);
+	tear_down();
+}
+END_TEST
+
 UNIT_MAIN("devices/pci/pci", test_header, test_cf8, test_bars_follow_the_guest, test_overlap_is_not_mapped, test_io_window_on_arm64,
-	  test_msix, test_intx, test_places, test_snapshot)
+	  test_msix, test_intx, test_places, test_snapshot, test_pciexbar, test_pciexbar_hostile, test_pciexbar_snapshot,
+	  test_chipset_registers_are_kept)
