@@ -275,8 +275,10 @@ int image_open(struct image *im, const struct conf *conf, const char *want)
 	im->path = conf_str(conf, "kernel");
 	im->initrd_path = conf_str(conf, "initrd");
 	im->opened = true;
-	int err = find_kernel(im, conf);
+	int err = hostdir_check(conf);
 
+	if (!err)
+		err = find_kernel(im, conf);
 	if (!err && im->path)
 		err = open_kernel(im, conf, want);
 	if (!err) {

@@ -81,14 +81,32 @@ static uint64_t cfg_read(struct pci_host *h, unsigned bdf, unsigned off, unsigne
 	return val;
 }
 
+/*
+ * A BAR may have been waiting for an address that has just become free: a kernel that moves all of them passes through states in
+ * which two overlap.  One device's lock at a time.
+ */
+static void retry_bars(struct pci_host *h)
+{
+	for (unsigned i = 0; i < 32 * 8; i++) {
+		struct pci_dev *p = h->fn[i / 8][i % 8];
+		if (!p)
+			continue;
+		dev_lock(&p->dev);
+		pci_bars_retry(p);
+		dev_unlock(&p->dev);
+	}
+}
+
 static void cfg_write(struct pci_host *h, unsigned bdf, unsigned off, unsigned size, uint64_t val)
 {
 	struct pci_dev *p = pci_at(h, bdf >> 8, bdf >> 3 & 31, bdf & 7);
 	if (!p)
 		return;
 	dev_lock(&p->dev);
-	pci_cfg_write(p, off, size, val);
+	bool left = pci_cfg_write(p, off, size, val);
 	dev_unlock(&p->dev);
+	if (left)
+		retry_bars(h);
 }
 
 static uint64_t ecam_read(void *arg, uint64_t off, unsigned size)

@@ -224,7 +224,8 @@ static struct bus *bar_bus(const struct pci_dev *p, unsigned n, uint64_t *base)
 	return &vm->mmio;
 }
 
-static void bar_update(struct pci_dev *p, unsigned n)
+/* True when the BAR has left its address. */
+static bool bar_update(struct pci_dev *p, unsigned n)
 {
 	struct pci_bar *b = &p->bar[n];
 	uint64_t base;
@@ -232,26 +233,34 @@ static void bar_update(struct pci_dev *p, unsigned n)
 	bool decode = command(p) & (b->type == PCI_BAR_IO ? PCI_COMMAND_IO : PCI_COMMAND_MEM) && bar_addr(p, n) != 0;
 	bool was = b->range.mapped;
 	if (was && decode && b->range.base == base)
-		return;
+		return false;
 	if (was) {
 		bus_del(bus, &b->range);
 		if (p->ops && p->ops->bar_moved)
 			p->ops->bar_moved(p, n);
 	}
 	if (!decode)
-		return;
+		return was;
 	b->range.base = base;
-	/* An address something else holds stays undecoded until it is written again. */
+	/* An address something else holds stays undecoded until it is written again, or pci_bars_retry() finds it free. */
 	if (bus_try_add(bus, &b->range) == 0 && p->ops && p->ops->bar_moved)
 		p->ops->bar_moved(p, n);
+	return was;
 }
 
-static void bars_update(struct pci_dev *p)
+static bool bars_update(struct pci_dev *p)
 {
+	bool left = false;
 	for (unsigned n = 0; n < PCI_BARS; n++) {
 		if (p->bar[n].type != PCI_BAR_NONE)
-			bar_update(p, n);
+			left |= bar_update(p, n);
 	}
+	return left;
+}
+
+void pci_bars_retry(struct pci_dev *p)
+{
+	bars_update(p);         /* decoded ones have not changed and stay */
 }
 
 static void bars_off(struct pci_dev *p)
@@ -281,20 +290,22 @@ uint64_t pci_cfg_read(struct pci_dev *p, unsigned off, unsigned size)
 	return val;
 }
 
-void pci_cfg_write(struct pci_dev *p, unsigned off, unsigned size, uint64_t val)
+bool pci_cfg_write(struct pci_dev *p, unsigned off, unsigned size, uint64_t val)
 {
+	bool left = false;
 	if (off + size > PCI_CFG_LEN)
-		return;
+		return false;
 	for (unsigned i = 0; i < size; i++, val >>= 8)
 		p->cfg[off + i] = (uint8_t)((p->cfg[off + i] & ~p->wmask[off + i]) | (val & p->wmask[off + i]));
 	if (ranges_overlap(off, size, PCI_COMMAND, 2) || ranges_overlap(off, size, PCI_BAR0, 4 * PCI_BARS)) {
-		bars_update(p);
+		left = bars_update(p);
 		intx_update(p);
 	}
 	if (p->msix_cap && ranges_overlap(off, size, p->msix_cap + 2, 2))
 		msix_update_all(p);
 	if (p->ops && p->ops->cfg_written)
 		p->ops->cfg_written(p, off, size);
+	return left;
 }
 
 /* --- life cycle --- */

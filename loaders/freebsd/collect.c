@@ -283,6 +283,35 @@ static int set_console(struct fbsd_set *s)
 	return fbsd_setenv(s, "hw.uart.console", uart);
 }
 
+/*
+ * Where the console, clock and timer of a PC are, as in the device.hints that every FreeBSD/amd64 system has [FREEBSD
+ * sys/amd64/conf/GENERIC.hints]: without that file and without ACPI the kernel would find none of them.  A device the
+ * operator has hints for keeps only those.
+ */
+static int set_hints(struct fbsd_set *s)
+{
+	static const char *const rows[][5] = {
+		{ "uart", "at=isa", "port=0x3F8", "irq=4", "flags=0x10" },
+		{ "atrtc", "at=isa", "port=0x70", "irq=8", NULL },
+		{ "attimer", "at=isa", "port=0x40", "irq=0", NULL },
+	};
+	char name[64];
+	int err = 0;
+
+	for (size_t i = 0; i < NELEM(rows) && s->machine == EM_X86_64; i++) {
+		snprintf(name, sizeof(name), "hint.%s.0.at", rows[i][0]);
+		if (fbsd_getenv(s, name))
+			continue;
+		for (size_t n = 1; n < NELEM(rows[i]) && rows[i][n] && !err; n++) {
+			const char *eq = strchr(rows[i][n], '=');
+
+			snprintf(name, sizeof(name), "hint.%s.0.%.*s", rows[i][0], (int)(eq - rows[i][n]), rows[i][n]);
+			err = fbsd_setenv(s, name, eq + 1);
+		}
+	}
+	return err;
+}
+
 /* The root file system is what DIR/etc/fstab says, as for the loader. */
 static int read_fstab(struct fbsd_set *s, const struct conf *conf)
 {
@@ -395,6 +424,8 @@ int fbsd_collect(const struct conf *conf, const struct image *kernel, struct fbs
 	else if (kernel)
 		s->machine = EM_X86_64;
 	err = set_console(s);
+	if (!err)
+		err = set_hints(s);
 	if (!err)
 		err = read_fstab(s, conf);
 	if (!err && kernel)

@@ -157,6 +157,8 @@ const char *hostdir_beneath(const char *path);
 int hostdir_open(const struct conf *, const char *what, const char *path);
 /* Like open(2) beneath host0: ("/boot/loader.conf", without a prefix).  Descriptor or -errno (not reported). */
 int hostdir_openat(const struct conf *, const char *path, int flags);
+/* Is the directory of -h, if there is one, a directory one may read?  0 or -errno (reported). */
+int hostdir_check(const struct conf *);
 /* Is there such a regular file, perhaps as path.gz?  "host0:/..." or a path of the host. */
 bool hostdir_has(const struct conf *, const char *path);
 /*

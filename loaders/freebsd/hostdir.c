@@ -94,6 +94,20 @@ static int open_in_root(int root, const char *path, int flags)
 	return -EAGAIN;
 }
 
+int hostdir_check(const struct conf *conf)
+{
+	const char *dir = conf_str(conf, "loader.hostdir");
+	struct stat st;
+
+	if (!dir)
+		return 0;
+	if (stat(dir, &st))
+		return err_sys("-h '%s'", dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_msg(-ENOTDIR, "-h '%s': it is not a directory; give the top directory of a FreeBSD system", dir);
+	return access(dir, R_OK | X_OK) ? err_sys("-h '%s'", dir) : 0;
+}
+
 int hostdir_openat(const struct conf *conf, const char *path, int flags)
 {
 	const char *dir = conf_str(conf, "loader.hostdir");
@@ -131,15 +145,10 @@ static int open_any(const struct conf *conf, const char *path, bool *gz)
 
 static int open_failed(const struct conf *conf, const char *what, const char *path, int err)
 {
-	const char *dir = conf_str(conf, "loader.hostdir");
-	struct stat st;
-
-	if (hostdir_beneath(path) && !dir)
+	if (hostdir_beneath(path) && !conf_str(conf, "loader.hostdir"))
 		return err_msg(-EINVAL, "%s '%s': host0: is the directory of -h, and there is none: add -h DIR", what, path);
-	if (hostdir_beneath(path) && stat(dir, &st))
-		return err_sys("-h '%s': the directory of '%s'", dir, path);
-	if (hostdir_beneath(path) && !S_ISDIR(st.st_mode))
-		return err_msg(-ENOTDIR, "-h '%s': it is not a directory; give the top directory of a FreeBSD system", dir);
+	if (hostdir_beneath(path) && hostdir_check(conf))
+		return err;
 	if (err == -EXDEV)
 		return err_msg(err, "%s '%s': it leads through a symbolic link or '..', which this host's kernel cannot follow safely "
 			       "(Linux 5.6 can); name the file itself", what, path);

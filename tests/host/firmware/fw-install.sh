@@ -8,7 +8,7 @@ export XDG_STATE_HOME="$PWD/state"
 # One vCPU where the clock counts instructions: two of them waiting for each other on one CPU take minutes there.
 case $GUEST_TTY in
 ttyS0) cpus=1 code=/usr/share/OVMF/OVMF_CODE_4M.fd template=/usr/share/OVMF/OVMF_VARS_4M.fd acpi=APIC,DSDT,FACP,FACS,MCFG,SPCR ;;
-*) cpus=2 code=/usr/share/AAVMF/AAVMF_CODE.fd template=/usr/share/AAVMF/AAVMF_VARS.fd acpi=APIC,DSDT,FACP,GTDT,MCFG,SPCR ;;
+*) cpus=2 code=/usr/share/AAVMF/AAVMF_CODE.fd template=/usr/share/AAVMF/AAVMF_VARS.fd acpi=APIC,DSDT,FACP,GTDT,IORT,MCFG,SPCR ;;
 esac
 private=state/skep/vm/${template##*/}
 shipped=$(md5 $template)

@@ -171,6 +171,38 @@ START_TEST(test_overlap_is_not_mapped)
 }
 END_TEST
 
+/* A kernel that gives every BAR a new address passes through overlaps: who had to wait is decoded when the other has left. */
+START_TEST(test_overlap_ends)
+{
+	static const struct arch_info *const arches[] = { &arch_x86, &arch_arm64 };
+	for (size_t i = 0; i < NELEM(arches); i++) {
+		set_up(arches[i]);
+		struct card *other = (struct card *)device_new(vm, &card_class, "pci.0.5.0", NULL);
+		ck_assert_ptr_nonnull(other);
+		ck_assert_int_eq(pci_assign(vm), 0);
+		cfg_set(4, PCI_COMMAND, 2, PCI_COMMAND_MEM);
+		cfg_set(5, PCI_COMMAND, 2, PCI_COMMAND_MEM);
+		const struct bus_range *a = &card->pci.bar[0].range, *b = &other->pci.bar[0].range;
+		ck_assert(a->mapped && b->mapped);
+		uint64_t first = a->base, second = b->base;
+		cfg_set(4, 0x14, 4, second >> 32);
+		cfg_set(4, 0x10, 4, (uint32_t)second);          /* onto the other one */
+		ck_assert(!a->mapped && b->mapped);
+		cfg_set(5, 0x14, 4, first >> 32);
+		cfg_set(5, 0x10, 4, (uint32_t)first);           /* which now moves away */
+		ck_assert(a->mapped && b->mapped);
+		ck_assert_uint_eq(a->base, second);
+		ck_assert_uint_eq(b->base, first);
+		ck_assert_uint_eq(other->moved, card->moved);
+		cfg_set(4, 0x10, 4, (uint32_t)first);           /* ... or stops decoding */
+		ck_assert(!a->mapped);
+		cfg_set(5, PCI_COMMAND, 2, 0);
+		ck_assert(a->mapped && !b->mapped);
+		tear_down();
+	}
+}
+END_TEST
+
 START_TEST(test_io_window_on_arm64)
 {
 	uint64_t v;
@@ -404,6 +436,6 @@ START_TEST(test_chipset_registers_are_kept)
 }
 END_TEST
 
-UNIT_MAIN("devices/pci/pci", test_header, test_cf8, test_bars_follow_the_guest, test_overlap_is_not_mapped, test_io_window_on_arm64,
-	  test_msix, test_intx, test_places, test_snapshot, test_pciexbar, test_pciexbar_hostile, test_pciexbar_snapshot,
-	  test_chipset_registers_are_kept)
+UNIT_MAIN("devices/pci/pci", test_header, test_cf8, test_bars_follow_the_guest, test_overlap_is_not_mapped, test_overlap_ends,
+	  test_io_window_on_arm64, test_msix, test_intx, test_places, test_snapshot, test_pciexbar, test_pciexbar_hostile,
+	  test_pciexbar_snapshot, test_chipset_registers_are_kept)

@@ -76,6 +76,8 @@ START_TEST(test_nothing_said)
 	is("console", "comconsole");
 	is("hw.uart.console", "io:0x3f8,br:115200");
 	is("vfs.root.mountfrom", NULL);
+	is("hint.uart.0.port", "0x3F8");
+	is("hint.attimer.0.at", "isa");
 	ck_assert_uint_eq(set->howto, FBSD_RB_SERIAL);
 	ck_assert_uint_eq(set->nfiles, 1);
 	ck_assert(set->file[0].borrowed && set->file[0].data == kernel.data);
@@ -110,6 +112,25 @@ START_TEST(test_arm64_console)
 	is("boot_serial", "YES");
 	is("hw.uart.console", NULL);    /* the device tree says it, and the variable could only name a 16550 */
 	ck_assert_uint_eq(set->machine, EM_AARCH64);
+	stop();
+}
+END_TEST
+
+/* device.hints has the last word on the devices it names. */
+START_TEST(test_hints_said)
+{
+	start("x86");
+	host_text("dir/boot/device.hints", "hint.uart.0.at=\"acpi\"\nhint.uart.0.irq=\"5\"\n");
+	collect();
+	is("hint.uart.0.at", "acpi");
+	is("hint.uart.0.irq", "5");
+	is("hint.uart.0.port", NULL);
+	is("hint.atrtc.0.port", "0x70");
+	stop();
+	start("arm64");
+	collect();
+	is("hint.uart.0.at", NULL);
+	is("hint.atrtc.0.at", NULL);
 	stop();
 }
 END_TEST
@@ -369,6 +390,7 @@ START_TEST(test_find_kernel)
 }
 END_TEST
 
-UNIT_MAIN("loaders/freebsd/collect", test_nothing_said, test_without_hostdir, test_arm64_console, test_console_said, test_who_wins,
+UNIT_MAIN("loaders/freebsd/collect", test_nothing_said, test_without_hostdir, test_arm64_console, test_hints_said, test_console_said,
+	  test_who_wins,
 	  test_more_files, test_broken_files, test_operator_wrong, test_nextboot, test_fstab, test_files,
 		test_for_the_prompt, test_find_kernel)
