@@ -231,31 +231,37 @@ static int place_one(struct cli *c, const struct cli_opt *o, const char *arg, un
 	return err;
 }
 
-struct find_path {
+struct find_medium {
+	const struct conf *conf;
 	const char *path;
 	bool found;
 };
 
-static void find_path(const char *key, const char *value, const char *origin UNUSED, void *arg)
+static void find_medium(const char *key, const char *value, const char *origin UNUSED, void *arg)
 {
-	struct find_path *f = arg;
+	struct find_medium *f = arg;
 	size_t n = strlen(key);
+	char ro[64];
+	bool on = false;
 
-	f->found |= !strncmp(key, "pci.", 4) && n > 5 && !strcmp(key + n - 5, ".path") && !strcmp(value, f->path);
+	if (strncmp(key, "pci.", 4) || n < 5 || n >= sizeof(ro) || strcmp(key + n - 5, ".path") || strcmp(value, f->path))
+		return;
+	snprintf(ro, sizeof(ro), "%.*s.ro", (int)(n - 5), key);
+	f->found |= conf_raw(f->conf, ro) && !opt_parse_bool(conf_raw(f->conf, ro), &on) && on;
 }
 
-/* The key install.iso brings its own read-only disk, unless the medium is attached already. */
+/* The key install.iso brings its own read-only disk, unless the medium is attached as one already. */
 static int place_install(struct cli *c, unsigned *slot)
 {
 	static const struct { const char *name, *value; } opts[] = {
 		{ "device", "virtio-blk" }, { "path", "%(install.iso)" }, { "ro", "true" },
 	};
-	struct find_path f = { conf_raw(c->conf, "install.iso"), false };
+	struct find_medium f = { c->conf, conf_raw(c->conf, "install.iso"), false };
 	char key[48];
 
 	if (!f.path)
 		return 0;
-	conf_walk(c->conf, find_path, &f);
+	conf_walk(c->conf, find_medium, &f);
 	if (f.found)
 		return 0;
 	int err = next_slot(c, "install.iso", slot);

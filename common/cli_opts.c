@@ -201,11 +201,19 @@ int cli_opt_console(struct cli *c, const struct cli_opt *o UNUSED, const char *a
 
 static int set_bootrom(struct cli *c, const char *files, const char *origin)
 {
-	char *copy = strdup(files), *s = copy, *code = cli_word(&s), *vars = cli_word(&s);
-	int err = code ? conf_set(c->conf, "lpc.bootrom", code, origin) : -ENOMEM;
+	char *copy = strdup(files), *s = copy, *word = copy ? cli_word(&s) : NULL;
+	int err = word ? conf_set(c->conf, "lpc.bootrom", word, origin) : -ENOMEM;
 
-	if (!err && vars)
-		err = conf_set(c->conf, "lpc.bootvars", vars, origin);
+	for (bool vars = false; !err && (word = cli_word(&s)); ) {
+		if (!strncmp(word, "fwcfg=", 6)) {
+			err = conf_set(c->conf, "lpc.fwcfg", word + 6, origin);
+		} else if (vars) {
+			err = err_msg(-EINVAL, "%s: '%s' is too much: bootrom,CODE[,VARS]; write ',,' for a comma in a path", origin, word);
+		} else {
+			err = conf_set(c->conf, "lpc.bootvars", word, origin);
+			vars = true;
+		}
+	}
 	free(copy);
 	return err;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/arch.h"
+#include "common/cli.h"
 #include "common/conf.h"
 #include "common/device.h"
 #include "common/log.h"
@@ -270,13 +271,56 @@ static void check_cpuset(const char *key, const char *value, const char *origin,
 		k->err = err_msg(-EINVAL, "%s: '%s' is not a list of host CPUs, such as 2 or 0,4-7", origin, value);
 }
 
-static void check_env(const char *key, const char *value, const char *origin, void *arg)
+/* --- the form of what listed keys hold; what it names is looked at by those who use it --- */
+
+static bool env_ok(const char *value)
 {
-	struct check *k = arg;
 	size_t n = strcspn(value, "=");
 
-	if (!k->err && !strncmp(key, "loader.env.", 11) && (!n || !value[n] || strcspn(value, " \t\"") < n))
-		k->err = err_msg(-EINVAL, "%s: %s=%s: not NAME=VALUE, a variable and its value", origin, key, value);
+	return n && value[n] && strcspn(value, " \t\"") >= n;
+}
+
+static bool load_ok(const char *value)
+{
+	static const struct opt addr = { .name = "ADDR", .type = OPT_SIZE };
+	const char *at = strrchr(value, '@');
+	char why[80];
+	uint64_t gpa;
+
+	return at && at != value && !opt_parse_u64(&addr, at + 1, &gpa, why, sizeof(why));
+}
+
+static bool module_ok(const char *value)
+{
+	char *copy = strdup(value), *s = copy, *word = copy ? cli_word(&s) : NULL;
+	bool ok = word && *word;
+
+	while (ok && (word = cli_word(&s)))
+		ok = !strncmp(word, "args=", 5) || (!strncmp(word, "type=", 5) && word[5]);
+	free(copy);
+	return ok;
+}
+
+static bool fwcfg_ok(const char *value)
+{
+	const char *name = strncmp(value, "name=", 5) ? value : value + 5, *what = strchr(name, ',');
+
+	return what && what != name && (!strncmp(what, ",string=", 8) || (!strncmp(what, ",file=", 6) && what[6]));
+}
+
+static void check_form(const char *key, const char *value, const char *origin, void *arg)
+{
+	static const struct { const char *prefix; bool (*ok)(const char *); const char *form; } rows[] = {
+		{ "loader.env.", env_ok, "NAME=VALUE, a variable and its value" },
+		{ "load.", load_ok, "FILE@ADDR, such as data.bin@0x200000 or data.bin@2M" },
+		{ "module.", module_ok, "FILE[,type=TYPE][,args=TEXT]; write ',,' for a comma in one" },
+		{ "fwcfg.", fwcfg_ok, "NAME,string=TEXT or NAME,file=PATH" },
+	};
+	struct check *k = arg;
+
+	for (size_t i = 0; i < NELEM(rows) && !k->err; i++)
+		if (!strncmp(key, rows[i].prefix, strlen(rows[i].prefix)) && !rows[i].ok(value))
+			k->err = err_msg(-EINVAL, "%s: %s=%s: not %s", origin, key, value, rows[i].form);
 }
 
 const struct arch_info *conf_arch(const struct conf *c)
@@ -298,6 +342,6 @@ int conf_check(const struct conf *c)
 	if (!k.err)
 		conf_walk(c, check_cpuset, &k);
 	if (!k.err)
-		conf_walk(c, check_env, &k);
+		conf_walk(c, check_form, &k);
 	return k.err;
 }

@@ -17,6 +17,7 @@
 #include "common/arch.h"
 #include "common/conf.h"
 #include "common/log.h"
+#include "common/readfile.h"
 #include "common/statedir.h"
 #include "common/util.h"
 
@@ -182,7 +183,7 @@ static int check_vars(const char *vars, const char *template)
 	if (stat(vars, &a))
 		return err_sys("firmware variables '%s'", vars);
 	if (!S_ISREG(a.st_mode))
-		return err_msg(-EINVAL, "firmware variables '%s': not a regular file", vars);
+		return err_msg(-EINVAL, "firmware variables '%s': not a regular file: name one, or remove it", vars);
 	if (template[0] && !stat(template, &b) && a.st_size != b.st_size)
 		return err_msg(-EINVAL, "firmware variables '%s': %jd bytes, but this firmware's have %jd as in '%s': start from a copy of "
 			       "that", vars, (intmax_t)a.st_size, (intmax_t)b.st_size, template);
@@ -281,6 +282,21 @@ static int resolve_vars(struct firmware *fw, struct conf *conf, const struct fir
 	return err;
 }
 
+/* Firmware loads the guest itself; a wish that would be forgotten is refused. */
+static int check_alone(const struct conf *conf)
+{
+	static const struct { const char *key, *option; } rows[] = {
+		{ "load.0", "--load" }, { "entry", "--entry" }, { "module.0", "--module" }, { "loader.hostdir", "-h" },
+		{ "loader.env.0", "-e" },
+	};
+
+	for (size_t i = 0; i < NELEM(rows); i++)
+		if (conf_raw(conf, rows[i].key))
+			return err_msg(-EINVAL, "%s with firmware, which takes --kernel, --initrd and --append and loads all else itself: leave "
+				       "one of the two out", rows[i].option);
+	return 0;
+}
+
 int firmware_resolve(struct firmware *fw, struct conf *conf, const struct arch_info *arch, bool dry)
 {
 	const char *kind = conf_str(conf, "firmware"), *rom = conf_str(conf, "lpc.bootrom");
@@ -302,7 +318,9 @@ int firmware_resolve(struct firmware *fw, struct conf *conf, const struct arch_i
 			return not_installed(arch->name, kind);
 		rooted(fw, row->code, path);
 	}
-	int err = copy_path(fw->code, row ? path : kind ? kind : rom);
+	int err = check_alone(conf);
+	if (!err)
+		err = copy_path(fw->code, row ? path : kind ? kind : rom);
 	if (!err)
 		err = check_code(fw->code, arch->name);
 	if (!err && !row)
@@ -320,19 +338,21 @@ int firmware_resolve(struct firmware *fw, struct conf *conf, const struct arch_i
 static int copy_template(const struct firmware *fw)
 {
 	struct stat st;
-	int fd = open(fw->template, O_RDONLY | O_CLOEXEC);
+	uint8_t *data;
+	int fd = open(fw->template, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = 0;
 
-	if (fd < 0 || fstat(fd, &st)) {
-		int err = err_sys("firmware variables '%s': open", fw->template);
-		if (fd >= 0)
-			close(fd);
+	if (fd < 0 || fstat(fd, &st))
+		err = err_sys("firmware variables '%s': open", fw->template);
+	else if (!S_ISREG(st.st_mode) || !st.st_size || st.st_size > (off_t)CODE_MAX)
+		err = err_msg(-EINVAL, "firmware variables '%s': a template is a file of 1 byte to 64 MiB; name another with lpc.bootvars",
+			      fw->template);
+	if (!err)
+		err = readfile(fd, "firmware variables", fw->template, (size_t)st.st_size, &data);
+	if (fd >= 0)
+		close(fd);
+	if (err)
 		return err;
-	}
-	void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	close(fd);
-	if (data == MAP_FAILED)
-		return err_sys("firmware variables '%s': read", fw->template);
-	int err = statedir_write(fw->vars, data, (size_t)st.st_size);
+	err = statedir_write(fw->vars, data, (size_t)st.st_size);
 	munmap(data, (size_t)st.st_size);
 	return err;
 }

@@ -173,12 +173,10 @@ static int add_user_content(const char *key, const char *what, struct blob *cont
 		blob_add(content, what + 7, strlen(what + 7));
 		return 0;
 	}
-	if (strncmp(what, "file=", 5) == 0 && what[5])
-		return read_file(key, what + 5, content);
-	return err_msg(-EINVAL, "%s: '%s' is no content; give string=TEXT or file=PATH behind the name", key, what);
+	return read_file(key, what + strlen("file="), content);
 }
 
-/* "[name=]NAME,string=TEXT" or "[name=]NAME,file=PATH"; text and path go to the end, commas and all. */
+/* "[name=]NAME,string=TEXT" or "[name=]NAME,file=PATH", as conf_check() has seen it: up to the end, commas and all. */
 static int add_user_item(struct device *fw_cfg, const char *key, const char *value)
 {
 	const char *name = strncmp(value, "name=", 5) == 0 ? value + 5 : value;
@@ -186,8 +184,6 @@ static int add_user_item(struct device *fw_cfg, const char *key, const char *val
 	char file[FW_CFG_NAME_MAX + 1];
 	struct blob content = { 0 };
 
-	if (len == 0 || !name[len])
-		return err_msg(-EINVAL, "%s: '%s' is no item; give NAME,string=TEXT or NAME,file=PATH", key, value);
 	if (len > FW_CFG_NAME_MAX)
 		return err_msg(-ENAMETOOLONG, "%s: name '%.*s' has %zu characters; give at most %u", key, (int)len, name, len, FW_CFG_NAME_MAX);
 	snprintf(file, sizeof(file), "%.*s", (int)len, name);

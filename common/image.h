@@ -56,7 +56,7 @@ struct image {
 	enum image_kind kind;
 	const char *path;
 	char found[IMAGE_PATH_MAX];     /* path, when no key named the kernel */
-	uint8_t *data;                  /* the file, mapped or decompressed */
+	uint8_t *data;                  /* the file as it was when it was opened, or what it inflates to */
 	size_t len;
 	size_t map_len;                 /* above 0: data is a mapping to munmap */
 	struct image_seg seg[IMAGE_SEGS_MAX];
@@ -83,8 +83,7 @@ struct image {
 int image_open(struct image *, const struct conf *, const char *want);
 /*
  * Gives the files' memory back once the guest has its copy; what was recognised, names and lengths of kernel and initrd
- * stay.  Files are opened anew for the next start: nothing is mapped while they may be rewritten, and a rebooting guest
- * gets the kernel that is there now.
+ * stay.  Files are opened anew for the next start: a rebooting guest gets the kernel that is there now.
  */
 void image_release(struct image *);
 const char *image_kind_name(enum image_kind);

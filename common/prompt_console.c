@@ -158,19 +158,29 @@ bool prompt_console_wanted(const struct vm *vm)
 	return !vm->dry && conf_bool(vm->conf, "loader.prompt");
 }
 
+/* Nobody could ever type the command that starts the guest. */
+static int check_console(const struct vm *vm)
+{
+	const char *path = conf_raw(vm->conf, CONSOLE_ID ".path");
+	if (path && strcmp(path, "null") && strcmp(path, "testdev") && strncmp(path, "file=", 5))
+		return 0;
+	return err_msg(-EINVAL, "--loader-prompt: the prompt is on the first serial port, and nobody can type there%s%s%s: connect it "
+		       "with -l com1,stdio or a socket", path ? " (" : "", path ? path : "", path ? ")" : "");
+}
+
 int prompt_console_check(const struct vm *vm)
 {
 	enum image_kind kind = vm->image.kind;
-	if (!prompt_console_wanted(vm))
+	if (!conf_bool(vm->conf, "loader.prompt"))
 		return 0;
 	if (vm->firmware)
 		return err_msg(-EINVAL, "--loader-prompt: firmware loads its own loader; leave one of the two out");
-	if (kind == IMAGE_NONE && !conf_str(vm->conf, "loader.hostdir"))
+	if (kind == IMAGE_NONE && !conf_str(vm->conf, "loader.hostdir") && !vm->dry)
 		return err_msg(-EINVAL, "--loader-prompt: nothing to load from; give -h DIR, or --kernel with a FreeBSD kernel");
 	if (kind != IMAGE_NONE && kind != IMAGE_FREEBSD_AMD64 && kind != IMAGE_FREEBSD_ARM64)
 		return err_msg(-EINVAL, "--loader-prompt: '%s' is no FreeBSD kernel but an %s; leave --loader-prompt out",
 			       vm->image.path ? vm->image.path : "--load", image_kind_name(kind));
-	return 0;
+	return vm->dry ? 0 : check_console(vm);
 }
 
 int prompt_console_start(struct vm *vm)

@@ -37,6 +37,13 @@ int statedir_path(const char *name, char *out, size_t len)
 	return 0;
 }
 
+static int make_dir(const char *path)
+{
+	if (!mkdir(path, 0700) || errno == EEXIST)
+		return 0;
+	return err_sys("state directory '%s' cannot be made, and XDG_STATE_HOME may name another place", path);
+}
+
 /* Makes each missing directory on the way to path. */
 static int make_dirs(char *path)
 {
@@ -44,12 +51,12 @@ static int make_dirs(char *path)
 		if (*p != '/')
 			continue;
 		*p = 0;
-		int err = mkdir(path, 0700) && errno != EEXIST ? err_sys("state directory '%s': create", path) : 0;
+		int err = make_dir(path);
 		*p = '/';
 		if (err)
 			return err;
 	}
-	return mkdir(path, 0700) && errno != EEXIST ? err_sys("state directory '%s': create", path) : 0;
+	return make_dir(path);
 }
 
 int statedir_make(const char *name, char *out, size_t len)
@@ -143,7 +150,7 @@ int statedir_write(const char *path, const void *data, size_t len)
 		err = sync_dir_of(path);
 	if (err) {
 		errno = -err;
-		return err_sys("'%s': write %zu bytes", path, len);
+		return err_sys("'%s': %zu bytes cannot be written, and XDG_STATE_HOME may name another place", path, len);
 	}
 	return 0;
 }

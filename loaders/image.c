@@ -1,9 +1,10 @@
 /*
- * Opening kernels and what belongs to them: mapped, recognised by their own headers, refused by name when they are of no
+ * Opening kernels and what belongs to them: read, recognised by their own headers, refused by name when they are of no
  * use.  What a refused file is instead, recognise.c says.
  */
 #include "common/image.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "common/cli.h"
 #include "common/conf.h"
 #include "common/log.h"
+#include "common/readfile.h"
 #include "common/util.h"
 #include "loaders/freebsd/freebsd.h"
 #include "loaders/loaders.h"
@@ -40,7 +42,9 @@ const char *image_kind_name(enum image_kind kind)
 
 /* --- files --- */
 
-static int map_file(const struct conf *conf, const char *what, const char *path, uint8_t **data, size_t *len)
+#define KERNEL_MAX GIB(4)             /* with all symbols and debugging information */
+
+static int read_file(const struct conf *conf, const char *what, const char *path, uint8_t **data, size_t *len)
 {
 	struct stat st;
 	int fd = hostdir_open(conf, what, path);        /* a FIFO is refused below, not waited for */
@@ -60,11 +64,18 @@ static int map_file(const struct conf *conf, const char *what, const char *path,
 			       S_ISREG(st.st_mode) ? "the file is empty" : "this is no regular file",
 			       plain ? "a kernel or initrd file" : "a file with something in it");
 	}
-	void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	int err = p == MAP_FAILED ? err_sys("%s '%s': mapping it", what, path) : 0;
+	int err = 0;
+
+	*data = NULL;
+	*len = 0;
+	if (strcmp(what, "kernel") == 0 && st.st_size > (off_t)KERNEL_MAX)
+		err = err_msg(-EFBIG, "kernel '%s' has %llu MiB, more than any kernel: give a disk image with --disk", path,
+			      (unsigned long long)st.st_size >> 20);
+	if (!err)
+		err = readfile(fd, what, path, (size_t)st.st_size, data);
+	if (!err)
+		*len = (size_t)st.st_size;
 	close(fd);
-	*data = err ? NULL : p;
-	*len = err ? 0 : (size_t)st.st_size;
 	return err;
 }
 
@@ -84,23 +95,17 @@ struct list {
 	int err;
 };
 
-/* "FILE[,type=TYPE][,args=TEXT]"; ",," stands for a comma. */
+/* "FILE[,type=TYPE][,args=TEXT]", as conf_check() has seen it; ",," stands for a comma. */
 static int parse_module(const char *key, char *text, struct image_module *m)
 {
 	char *rest = text, *word;
 
 	m->path = cli_word(&rest);
 	m->args = "";
-	if (!m->path || !*m->path)
-		return err_msg(-EINVAL, "%s: the file is missing; give FILE[,args=TEXT]", key);
 	while ((word = cli_word(&rest))) {
-		if (strncmp(word, "args=", 5) == 0)
-			m->args = word + 5;
-		else if (strncmp(word, "type=", 5) != 0)
-			return err_msg(-EINVAL, "%s: '%s' is neither args=TEXT nor type=TYPE; write ',,' for a comma in one", key,
-				       word);
-		else
+		if (strncmp(word, "args=", 5) != 0)
 			return err_msg(-EINVAL, "%s: '%s' is for FreeBSD kernels; leave it out", key, word);
+		m->args = word + 5;
 	}
 	return 0;
 }
@@ -122,24 +127,21 @@ static void add_module(const char *key, const char *value, const char *origin, v
 	m->text = strdup(value);
 	l->err = m->text ? parse_module(key, m->text, m) : -ENOMEM;
 	if (!l->err)
-		l->err = map_file(l->conf, key, m->path, &m->data, &m->len);
+		l->err = read_file(l->conf, key, m->path, &m->data, &m->len);
 	m->map_len = m->len;
 }
 
-/* "FILE@ADDR" */
-static int parse_load(const char *key, char *text, struct image_blob *b)
+/* "FILE@ADDR", as conf_check() has seen it. */
+static void parse_load(char *text, struct image_blob *b)
 {
 	static const struct opt addr = { .name = "ADDR", .type = OPT_SIZE };
 	char *at = strrchr(text, '@'), why[80];
 
-	if (!at || at == text)
-		return err_msg(-EINVAL, "%s: '%s' is not FILE@ADDR, such as data.bin@0x200000 or data.bin@2M", key, text);
+	assert(at);
 	*at = '\0';
 	b->path = text;
-	if (opt_parse_u64(&addr, at + 1, &b->gpa, why, sizeof(why)))
-		return err_msg(-EINVAL, "%s: '%s' is no address (%s); give FILE@ADDR, such as data.bin@0x200000 or data.bin@2M",
-			       key, at + 1, why);
-	return 0;
+	int err = opt_parse_u64(&addr, at + 1, &b->gpa, why, sizeof(why));
+	assert(!err);
 }
 
 static void add_load(const char *key, const char *value, const char *origin, void *arg)
@@ -157,9 +159,12 @@ static void add_load(const char *key, const char *value, const char *origin, voi
 	struct image_blob *b = &im->blob[im->nblobs++];
 
 	b->text = strdup(value);
-	l->err = b->text ? parse_load(key, b->text, b) : -ENOMEM;
-	if (!l->err)
-		l->err = map_file(l->conf, key, b->path, &b->data, &b->len);
+	if (!b->text) {
+		l->err = -ENOMEM;
+		return;
+	}
+	parse_load(b->text, b);
+	l->err = read_file(l->conf, key, b->path, &b->data, &b->len);
 	b->map_len = b->len;
 	if (!l->err && b->gpa > UINT64_MAX - b->len)
 		l->err = err_msg(-EINVAL, "%s: '%s' would go beyond the last address; choose another", key, b->path);
@@ -184,7 +189,7 @@ static int check_arch(const struct image *im, const char *want)
 
 static int open_kernel(struct image *im, const struct conf *conf, const char *want)
 {
-	int err = map_file(conf, "kernel", im->path, &im->data, &im->len);
+	int err = read_file(conf, "kernel", im->path, &im->data, &im->len);
 
 	im->map_len = im->len;
 	if (!err)
@@ -201,8 +206,6 @@ static int open_kernel(struct image *im, const struct conf *conf, const char *wa
 static int open_raw(struct image *im, const struct conf *conf)
 {
 	im->kind = IMAGE_RAW;
-	if (has_firmware(conf))
-		return 0;               /* firmware is what starts */
 	if (!conf_raw(conf, "entry"))
 		return err_msg(-EINVAL, "--load without --kernel: say with --entry ADDR where the guest starts");
 	im->entry = conf_u64(conf, "entry");
@@ -261,7 +264,7 @@ static int open_initrd(struct image *im, const struct conf *conf, const char *wa
 	if (!takes)
 		return err_msg(-EINVAL, "--initrd '%s' with an %s, which takes none: %s", im->initrd_path, kinds[im->kind].name,
 			       im->kind == IMAGE_RAW ? "use --load FILE@ADDR" : "use --module FILE,type=md_image");
-	int err = map_file(conf, "initrd", im->initrd_path, &im->initrd, &im->initrd_len);
+	int err = read_file(conf, "initrd", im->initrd_path, &im->initrd, &im->initrd_len);
 
 	im->initrd_map_len = im->initrd_len;
 	return err;

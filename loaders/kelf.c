@@ -35,6 +35,11 @@ int kelf_begin(const struct image *im, struct kelf *e)
 		kelf_finish(e);
 		return refuse(im, "has an ELF header libelf does not accept: get another copy");
 	}
+	if (e->eh.e_phnum && e->eh.e_phnum <= PHDRS_MAX &&
+	    (e->eh.e_phoff > im->len || (uint64_t)e->eh.e_phnum * e->eh.e_phentsize > im->len - e->eh.e_phoff)) {
+		kelf_finish(e);
+		return refuse(im, "is cut off: its program headers lie beyond the end of the file; get a complete copy");
+	}
 	if (elf_getphdrnum(e->elf, &e->nphdrs) < 0 || e->nphdrs == 0 || e->nphdrs > PHDRS_MAX) {
 		kelf_finish(e);
 		return refuse(im, "has no program headers skep can use: give a linked kernel, not an object file");

@@ -142,7 +142,7 @@ static int put_kernel(const struct vm *vm, struct device *fw_cfg, const struct i
 {
 	if (im->kind != IMAGE_ARM64)
 		return err_msg(-EINVAL, "kernel '%s' (%s): firmware starts arm64 Images only; leave the firmware out to start it "
-			       "directly", im->path ? im->path : "load.0", image_kind_name(im->kind));
+			       "directly", im->path, image_kind_name(im->kind));
 	return fw_items_kernel(fw_cfg, im, conf_str(vm->conf, ARM64_CMDLINE_KEY), 0);
 }
 

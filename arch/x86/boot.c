@@ -142,6 +142,18 @@ int x86_put_segment(struct vm *vm, const struct image *im, unsigned i, uint64_t 
 	return 0;
 }
 
+int x86_put_segments(struct vm *vm, const struct image *im, uint64_t *end)
+{
+	int err = 0;
+
+	*end = X86_HIGH_START;
+	for (unsigned i = 0; i < im->nseg && !err; i++) {
+		err = x86_put_segment(vm, im, i, im->seg[i].gpa, true);
+		*end = MAX(*end, im->seg[i].gpa + im->seg[i].mem_len);
+	}
+	return err;
+}
+
 static int put_gdt(struct vm *vm)
 {
 	static const uint64_t gdt[X86_GDT_ENTRIES] = {
@@ -191,11 +203,9 @@ int x86_load(struct vm *vm, const struct image *im, struct entry *out)
 
 	boot_places_clear(vm);
 	*out = (struct entry){ .mode = ENTRY_NONE };
-	if (vm->firmware) {
+	if (vm->firmware)
 		out->mode = ENTRY_X86_RESET;
-		return boot_blobs(vm, im);
-	}
-	if (im->kind == IMAGE_NONE)
+	if (vm->firmware || im->kind == IMAGE_NONE)
 		return 0;
 	if (!loaders[im->kind])
 		return err_msg(-ENOEXEC, "kernel '%s' is no x86 kernel: give a bzImage, a FreeBSD kernel, an ELF file with a PVH "

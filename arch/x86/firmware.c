@@ -155,7 +155,7 @@ static int add_kernel(struct vm *vm, struct device *fw_cfg, const struct image *
 	if (im->kind == IMAGE_NONE)
 		return 0;
 	if (im->kind != IMAGE_BZIMAGE)
-		return err_msg(-ENOEXEC, "kernel '%s' is %s, which firmware cannot start; give a Linux bzImage with an EFI stub, or leave "
+		return err_msg(-ENOEXEC, "kernel '%s' is an %s, which firmware cannot start; give a Linux bzImage with an EFI stub, or leave "
 			       "the firmware out", im->path, image_kind_name(im->kind));
 	size_t sects = im->data[BZ_SETUP_SECTS] ? im->data[BZ_SETUP_SECTS] : 4, setup = (sects + 1) * SECTOR;
 

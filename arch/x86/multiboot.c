@@ -145,14 +145,10 @@ static int put_info(struct vm *vm, const struct image *im, uint64_t floor, const
 int x86_load_multiboot(struct vm *vm, const struct image *im, struct entry *out)
 {
 	struct x86_module mods[X86_MODULES_MAX];
-	uint64_t end = X86_HIGH_START;
+	uint64_t end;
 	unsigned nmods = 0;
-	int err = 0;
+	int err = x86_put_segments(vm, im, &end);
 
-	for (unsigned i = 0; i < im->nseg && !err; i++) {
-		err = x86_put_segment(vm, im, i, im->seg[i].gpa, true);
-		end = MAX(end, im->seg[i].gpa + im->seg[i].mem_len);
-	}
 	if (!err)
 		err = x86_put_cmdline(vm, im, X86_CMDLINE_MAX - 1);
 	if (!err)

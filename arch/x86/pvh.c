@@ -62,14 +62,10 @@ static int put_start_info(struct vm *vm, const struct x86_module *mods, unsigned
 int x86_load_pvh(struct vm *vm, const struct image *im, struct entry *out)
 {
 	struct x86_module mods[X86_MODULES_MAX];
-	uint64_t end = X86_HIGH_START;
+	uint64_t end;
 	unsigned nmods = 0;
-	int err = 0;
+	int err = x86_put_segments(vm, im, &end);
 
-	for (unsigned i = 0; i < im->nseg && !err; i++) {
-		err = x86_put_segment(vm, im, i, im->seg[i].gpa, true);
-		end = MAX(end, im->seg[i].gpa + im->seg[i].mem_len);
-	}
 	if (!err)
 		err = x86_put_cmdline(vm, im, X86_CMDLINE_MAX - 1);
 	if (!err)

@@ -81,6 +81,8 @@ int x86_put_modules(struct vm *, const struct image *, uint64_t floor, bool high
 int x86_put_initrd(struct vm *, const struct image *, uint64_t floor, uint64_t ceiling, uint64_t *gpa);
 /* Copies segment i to `gpa` and zeroes the rest of its memory if `zero`. */
 int x86_put_segment(struct vm *, const struct image *, unsigned i, uint64_t gpa, bool zero);
+/* All segments where they say; *end: behind the highest, at least 1 MiB. */
+int x86_put_segments(struct vm *, const struct image *, uint64_t *end);
 int x86_load(struct vm *, const struct image *, struct entry *out);
 
 /* --- firmware.c: flash and fw_cfg items --- */

@@ -48,6 +48,11 @@ static int print_command(const char *name)
 			cli_print_help(stdout, &run);
 			return 0;
 		}
+		if (!strcmp(name, "nextboot")) {
+			char *argv[] = { (char *)c->name, "--help", NULL };
+
+			return c->fn(2, argv);
+		}
 		printf("usage: skep %s%s%s\n\n%s\n", c->name, *c->synopsis ? " " : "", c->synopsis, c->help);
 		if (strstr(c->synopsis, "options of run"))
 			printf("\n'skep help run' lists the options of run.\n");

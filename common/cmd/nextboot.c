@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cli.h"
@@ -54,10 +55,17 @@ static int set_file(struct cli *c, const char *key, const char *arg, const char 
 
 static int check_readable(struct cli *c, const char *what, const char *path)
 {
-	if (hostdir_beneath(path) || !access(path, R_OK))
+	struct stat st;
+
+	if (hostdir_beneath(path))
 		return 0;
 	c->status = STATUS_REFUSED;
-	return err_sys("%s '%s'", what, path);
+	if (access(path, R_OK) || stat(path, &st))
+		return err_sys("%s '%s'", what, path);
+	if (!S_ISREG(st.st_mode))
+		return err_msg(-EINVAL, "%s '%s': this is no regular file; name a file", what, path);
+	c->status = STATUS_USAGE;
+	return 0;
 }
 
 static int opt_file(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)

@@ -68,6 +68,8 @@ static int file_geometry(struct raw *r, const struct stat *st)
 	r->blk.physical = 4096;
 	if (st->st_size > 0)
 		return 0;
+	if (r->blk.conf.read_only)
+		return err_msg(-EINVAL, "disk '%s': it is empty; give an image with something in it", r->blk.conf.path);
 	return err_msg(-EINVAL, "disk '%s': it is empty; give it a size with 'truncate -s 10G %s'", r->blk.conf.path,
 		       r->blk.conf.path);
 }

@@ -18,7 +18,10 @@ struct pci_host {
 	struct pci_dev *fn[32][8];
 	struct bus_range ecam, cf8, cfc;
 	uint32_t cf8_addr;
-	pthread_mutex_t cf8_lock;       /* address and data accesses; before any dev.lock */
+	pthread_mutex_t cf8_lock;       /* cf8_addr only; no other is taken inside */
+	uint64_t ecam_base, ecam_len;   /* where ECAM is to be; len 0: nowhere */
+	bool ecam_left;                 /* it has left an address that a BAR may be waiting for */
+	pthread_mutex_t ecam_lock;      /* these and the range ecam; behind any dev.lock, before the bus's */
 };
 
 int pci_place(const char *id, uint8_t *bus, uint8_t *slot, uint8_t *fn)
@@ -68,6 +71,51 @@ void pci_host_unplug(struct pci_host *h, struct pci_dev *p)
 	mark_multifunction(h, p->slot);
 }
 
+/* --- ECAM's place --- */
+
+/* ecam_lock held.  Where something else is, the range waits: it is nowhere until pci_host_ecam_retry() finds that gone. */
+static void ecam_update(struct pci_host *h)
+{
+	if (h->ecam.mapped && h->ecam.base == h->ecam_base && h->ecam.len == h->ecam_len)
+		return;
+	if (h->ecam.mapped) {
+		bus_del(&h->vm->mmio, &h->ecam);
+		h->ecam_left = true;
+	}
+	if (!h->ecam_len)
+		return;
+	h->ecam.base = h->ecam_base;
+	h->ecam.len = h->ecam_len;
+	if (bus_try_add(&h->vm->mmio, &h->ecam))
+		log_debug("pci", "no place for configuration space at %#" PRIx64, h->ecam_base);
+}
+
+void pci_host_ecam_move(struct pci_host *h, uint64_t base, uint64_t len)
+{
+	pthread_mutex_lock(&h->ecam_lock);
+	h->ecam_base = base;
+	h->ecam_len = len;
+	ecam_update(h);
+	pthread_mutex_unlock(&h->ecam_lock);
+}
+
+void pci_host_ecam_retry(struct pci_host *h)
+{
+	pthread_mutex_lock(&h->ecam_lock);
+	ecam_update(h);
+	pthread_mutex_unlock(&h->ecam_lock);
+}
+
+/* True once each time. */
+static bool ecam_has_left(struct pci_host *h)
+{
+	pthread_mutex_lock(&h->ecam_lock);
+	bool left = h->ecam_left;
+	h->ecam_left = false;
+	pthread_mutex_unlock(&h->ecam_lock);
+	return left;
+}
+
 /* --- accesses; bdf as in ECAM: bus << 8 | slot << 3 | fn --- */
 
 static uint64_t cfg_read(struct pci_host *h, unsigned bdf, unsigned off, unsigned size)
@@ -82,11 +130,12 @@ static uint64_t cfg_read(struct pci_host *h, unsigned bdf, unsigned off, unsigne
 }
 
 /*
- * A BAR may have been waiting for an address that has just become free: a kernel that moves all of them passes through states in
- * which two overlap.  One device's lock at a time.
+ * A BAR or ECAM may have been waiting for an address that has just become free: a kernel that moves all of them passes through
+ * states in which two overlap.  One device's lock at a time.
  */
-static void retry_bars(struct pci_host *h)
+static void retry(struct pci_host *h)
 {
+	pci_host_ecam_retry(h);
 	for (unsigned i = 0; i < 32 * 8; i++) {
 		struct pci_dev *p = h->fn[i / 8][i % 8];
 		if (!p)
@@ -105,8 +154,8 @@ static void cfg_write(struct pci_host *h, unsigned bdf, unsigned off, unsigned s
 	dev_lock(&p->dev);
 	bool left = pci_cfg_write(p, off, size, val);
 	dev_unlock(&p->dev);
-	if (left)
-		retry_bars(h);
+	if (ecam_has_left(h) || left)
+		retry(h);
 }
 
 static uint64_t ecam_read(void *arg, uint64_t off, unsigned size)
@@ -168,20 +217,6 @@ static const struct io_ops cfc_ops = { cfc_read, cfc_write };
 
 /* --- life cycle --- */
 
-void pci_host_ecam_move(struct pci_host *h, uint64_t base, uint64_t len)
-{
-	if (h->ecam.mapped && len && h->ecam.base == base && h->ecam.len == len)
-		return;
-	if (h->ecam.mapped)
-		bus_del(&h->vm->mmio, &h->ecam);
-	if (!len)
-		return;
-	h->ecam.base = base;
-	h->ecam.len = len;
-	if (bus_try_add(&h->vm->mmio, &h->ecam))
-		log_debug("pci", "no place for configuration space at %#" PRIx64, base);
-}
-
 static void find_ecam(const struct bus_range *r, void *arg)
 {
 	struct pci_windows *w = arg;
@@ -208,6 +243,9 @@ int pci_host_new(struct vm *vm)
 	h->vm = vm;
 	vm->pci = h;
 	pthread_mutex_init(&h->cf8_lock, NULL);
+	pthread_mutex_init(&h->ecam_lock, NULL);
+	h->ecam_base = vm->map.ecam_base;
+	h->ecam_len = vm->map.ecam_len;
 	h->ecam = (struct bus_range){ .name = "pci-ecam", .base = vm->map.ecam_base, .len = vm->map.ecam_len, .ops = &ecam_ops, .dev = h };
 	int err = bus_add(&vm->mmio, &h->ecam);
 	if (err || !vm->arch->has_pio)
@@ -232,6 +270,7 @@ void pci_host_free(struct pci_host *h)
 	unmap(&h->vm->pio, &h->cf8);
 	unmap(&h->vm->pio, &h->cfc);
 	pthread_mutex_destroy(&h->cf8_lock);
+	pthread_mutex_destroy(&h->ecam_lock);
 	h->vm->pci = NULL;
 	free(h);
 }

@@ -263,10 +263,12 @@ void pci_bars_retry(struct pci_dev *p)
 	bars_update(p);         /* decoded ones have not changed and stay */
 }
 
+/* The guest may have put a BAR where ECAM is at power-on, and the bridge may have been reset before this device. */
 static void bars_off(struct pci_dev *p)
 {
 	put_le16(&p->cfg[PCI_COMMAND], command(p) & (uint16_t)~(PCI_COMMAND_IO | PCI_COMMAND_MEM));
-	bars_update(p);
+	if (bars_update(p))
+		pci_host_ecam_retry(p->dev.vm->pci);
 }
 
 void pci_bar_set(struct pci_dev *p, unsigned n, uint64_t addr)

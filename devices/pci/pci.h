@@ -98,10 +98,11 @@ struct pci_host;
 int pci_host_new(struct vm *);
 void pci_host_free(struct pci_host *);
 /*
- * Moves the ECAM range, or takes it away with len 0.  Any thread.  Where something else is, it is nowhere until it is
- * moved again.
+ * Moves the ECAM range, or takes it away with len 0.  Any thread, a device's lock may be held.  Where something else is, it is
+ * nowhere until it is moved again or that has left: retry after a BAR has.
  */
 void pci_host_ecam_move(struct pci_host *, uint64_t base, uint64_t len);
+void pci_host_ecam_retry(struct pci_host *);
 /*
  * Where the guest has put things: the ECAM range (ecam_len 0: nowhere) and what is decoded above 4 GiB (high_first >
  * high_last: nothing), the chips of a board there included.  Any thread, a device's lock may be held.

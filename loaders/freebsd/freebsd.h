@@ -42,6 +42,8 @@ struct fbsd_file {
 #define FBSD_TYPE_MODULE "elf module"           /* arm64: ET_DYN */
 #define FBSD_TYPE_OBJ "elf obj module"          /* amd64: ET_REL */
 #define FBSD_FILES_MAX 128
+#define FBSD_BYTES_MAX (1ull << 30)             /* of all files together: the kernel's first page tables reach no further */
+#define FBSD_VARS_MAX 8192                      /* variables, and modules that settings name: each more than any system's */
 
 struct fbsd_var {
 	char *name, *value;
@@ -97,13 +99,13 @@ int fbsd_find_kernel(const struct conf *, char *path, size_t cap);
 /* --- set.c (owner of struct fbsd_set) --- */
 void fbsd_free(struct fbsd_set *);              /* NULL is fine */
 const char *fbsd_getenv(const struct fbsd_set *, const char *name);     /* NULL: unset */
-int fbsd_setenv(struct fbsd_set *, const char *name, const char *value);        /* 0 or -ENOMEM (reported) */
+int fbsd_setenv(struct fbsd_set *, const char *name, const char *value);        /* 0, -E2BIG or -ENOMEM (reported) */
 void fbsd_unsetenv(struct fbsd_set *, const char *name);
-/* A setting as in loader.conf: NAME_load and its relatives are about modules, all else is a variable.  0 or -ENOMEM (reported). */
+/* A setting as in loader.conf: NAME_load and its relatives are about modules, all else is a variable.  0, -E2BIG or -ENOMEM (reported). */
 int fbsd_setting(struct fbsd_set *, const char *name, const char *value);
 /*
  * Flags as for the loader's boot command ("-s -v", "-sv") and NAME=VALUE words become variables.  `what` names their origin.
- * 0, -EINVAL (reported) for what is neither, -ENOMEM (reported).
+ * 0, -EINVAL (reported) for what is neither, -E2BIG or -ENOMEM (reported).
  */
 int fbsd_boot_args(struct fbsd_set *, const char *what, const char *text);
 enum {                                          /* howto [FREEBSD sys/sys/reboot.h] */
@@ -113,7 +115,7 @@ enum {                                          /* howto [FREEBSD sys/sys/reboot
 };
 uint32_t fbsd_howto(const struct fbsd_set *);   /* RB_* that the boot_* variables and `console` ask for */
 /*
- * Appends a file and takes over its memory; nothing on failure.  0; -E2BIG, -ENOMEM (reported).
+ * Appends a file and takes over its memory; nothing on failure.  0; -E2BIG, -EFBIG, -ENOMEM (reported).
  */
 int fbsd_add_file(struct fbsd_set *, const struct fbsd_file *);
 int fbsd_add_module(struct fbsd_set *, unsigned file, const char *name, int version);   /* 0 or -ENOMEM (reported) */

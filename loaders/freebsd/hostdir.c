@@ -18,6 +18,7 @@
 
 #include "common/conf.h"
 #include "common/log.h"
+#include "common/readfile.h"
 #include "common/util.h"
 #include "loaders/freebsd/freebsd.h"
 #include "loaders/loaders.h"
@@ -176,10 +177,10 @@ bool hostdir_has(const struct conf *conf, const char *path)
 	return has;
 }
 
-static int map_fd(int fd, const char *what, const char *path, uint8_t **data, size_t *len)
+static int read_fd(int fd, const char *what, const char *path, uint8_t **data, size_t *len)
 {
 	struct stat st;
-	void *p;
+	int err;
 
 	if (fstat(fd, &st))
 		return err_sys("%s '%s'", what, path);
@@ -187,12 +188,12 @@ static int map_fd(int fd, const char *what, const char *path, uint8_t **data, si
 		return err_msg(-EINVAL, "%s '%s': this is no regular file", what, path);
 	if (!st.st_size)
 		return 0;
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (p == MAP_FAILED)
-		return err_sys("%s '%s': mapping it", what, path);
-	*data = p;
-	*len = (size_t)st.st_size;
-	return 0;
+	if (st.st_size > (off_t)FBSD_BYTES_MAX)
+		return err_msg(-EFBIG, "%s '%s' has %llu MiB, and a FreeBSD kernel takes %u MiB of files at its start: give it on a disk",
+			       what, path, (unsigned long long)st.st_size >> 20, (unsigned)(FBSD_BYTES_MAX >> 20));
+	err = readfile(fd, what, path, (size_t)st.st_size, data);
+	*len = err ? 0 : (size_t)st.st_size;
+	return err;
 }
 
 void hostdir_drop(uint8_t *data, size_t map_len)
@@ -214,7 +215,7 @@ int hostdir_read(const struct conf *conf, const char *what, const char *path, ui
 	*len = *map_len = 0;
 	if (fd < 0)
 		return open_failed(conf, what, path, fd);
-	err = map_fd(fd, what, path, data, len);
+	err = read_fd(fd, what, path, data, len);
 	close(fd);
 	*map_len = *len;
 	if (err || !gz)

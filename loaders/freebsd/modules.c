@@ -335,10 +335,11 @@ int fbsd_load_module(struct fbsd_set *s, const struct conf *conf, const char *pa
 	bool kld = !type || !strcmp(type, FBSD_TYPE_MODULE) || !strcmp(type, FBSD_TYPE_OBJ);
 	const char *where = fbsd_getenv(s, "module_path");
 	char full[PATH_MAX];
+	size_t n = strlen(path);
 
 	if (find(&l, path, !kld, full))
 		return err_msg(-ENOENT, "module '%s' is not in module_path (%s) beneath host0:; give its path, such as host0:/boot/kernel/%s%s",
-			       path, where ? where : "empty", path, kld ? ".ko" : "");
+			       path, where ? where : "empty", path, kld && (n < 4 || strcmp(path + n - 3, ".ko")) ? ".ko" : "");
 	return kld ? load_kld(&l, full, args) : load_raw(&l, full, type, args);
 }
 

@@ -52,7 +52,7 @@ int fbsd_probe(struct image *im)
 		return 0;
 	if (eh.e_type == ET_REL || (eh.e_type == ET_DYN && eh.e_entry == 0))
 		return refuse(im, "is a FreeBSD kernel module: give the kernel with --kernel and this one with --module");
-	if (eh.e_type != ET_EXEC || eh.e_entry >> 63 == 0)
+	if ((eh.e_type != ET_EXEC && eh.e_type != ET_DYN) || eh.e_entry >> 63 == 0)
 		return refuse(im, "is a FreeBSD program, not a kernel: give /boot/kernel/kernel");
 	struct fbsd_file f = { .host = (char *)im->path, .type = FBSD_TYPE_KERNEL, .data = im->data, .len = im->len };
 	int err = fbsd_kernel_span(&f, &lowest, &entry, &machine);

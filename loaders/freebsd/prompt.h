@@ -11,6 +11,7 @@
 #define PROMPT_WORDS_MAX 32
 #define PROMPT_VARS_MAX 4096            /* more are refused: whoever types need not be the operator */
 #define PROMPT_DEPTH_MAX 4              /* of include */
+#define PROMPT_LINES_MAX 10000          /* of included files for one line that was typed: others wait for this thread */
 
 struct prompt {
 	const struct conf *conf;
@@ -23,6 +24,7 @@ struct prompt {
 	enum { ESC_NONE, ESC_SEEN, ESC_BRACKET } esc;
 	bool failed;                    /* the command in hand has reported something */
 	unsigned depth;                 /* of include */
+	unsigned lines;                 /* executed by the outermost include so far */
 };
 
 /* Words of a line, taken apart; the texts lie in buf. */

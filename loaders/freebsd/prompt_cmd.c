@@ -230,13 +230,16 @@ static int cmd_include(struct prompt *p, unsigned n, const char *const *w)
 		free(text);
 		return prompt_error(p, "include: %s is no text file", w[0]);
 	}
-	p->depth++;
+	if (p->depth++ == 0)
+		p->lines = 0;
 	unsigned number = 1;
 	for (char *line = text, *next; line && !end && !p->failed; line = next, number++) {
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
-		if (*line && *line != '#')
+		if (*line && *line != '#' && p->lines++ == PROMPT_LINES_MAX)
+			prompt_error(p, "include: that is more than %d lines", PROMPT_LINES_MAX);
+		else if (*line && *line != '#')
 			end = prompt_line(p, line);
 		if (p->failed)
 			prompt_error(p, "include: stopped at line %u of %s", number, w[0]);

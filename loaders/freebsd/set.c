@@ -16,6 +16,11 @@ static int no_memory(const char *what)
 	return err_msg(-ENOMEM, "FreeBSD loader: out of memory for '%.100s'", what);
 }
 
+static int too_many(const char *what, const char *name)
+{
+	return err_msg(-E2BIG, "FreeBSD loader: '%.100s': there are %u %s already; leave some out", name, FBSD_VARS_MAX, what);
+}
+
 /* --- variables --- */
 
 /* Index of the variable, or of where it belongs. */
@@ -52,6 +57,9 @@ int fbsd_setenv(struct fbsd_set *s, const char *name, const char *value)
 {
 	bool found;
 	unsigned i = var_pos(s, name, &found);
+
+	if (!found && s->nvars == FBSD_VARS_MAX)
+		return too_many("variables", name);
 	char *copy = strdup(value), *key = found ? NULL : strdup(name);
 	struct fbsd_var *grown = found ? s->var : realloc(s->var, (s->nvars + 1) * sizeof(*s->var));
 
@@ -88,23 +96,28 @@ void fbsd_unsetenv(struct fbsd_set *s, const char *name)
 
 /* --- modules that settings ask for --- */
 
-static struct fbsd_wanted *find_wanted(struct fbsd_set *s, const char *name, size_t len)
+static int find_wanted(struct fbsd_set *s, const char *name, size_t len, struct fbsd_wanted **out)
 {
 	struct fbsd_wanted *grown;
 	char *key;
 
-	for (unsigned i = 0; i < s->nwanted; i++)
-		if (strlen(s->wanted[i].key) == len && !memcmp(s->wanted[i].key, name, len))
-			return &s->wanted[i];
+	for (unsigned i = 0; i < s->nwanted; i++) {
+		*out = &s->wanted[i];
+		if (strlen((*out)->key) == len && !memcmp((*out)->key, name, len))
+			return 0;
+	}
+	if (s->nwanted == FBSD_VARS_MAX)
+		return too_many("settings of modules", name);
 	key = strndup(name, len);
 	grown = key ? realloc(s->wanted, (s->nwanted + 1) * sizeof(*s->wanted)) : NULL;
 	if (!grown) {
 		free(key);
-		return NULL;
+		return no_memory(name);
 	}
 	s->wanted = grown;
-	s->wanted[s->nwanted] = (struct fbsd_wanted){ .key = key };
-	return &s->wanted[s->nwanted++];
+	*out = &s->wanted[s->nwanted++];
+	**out = (struct fbsd_wanted){ .key = key };
+	return 0;
 }
 
 static int replace(char **field, const char *value)
@@ -145,9 +158,10 @@ int fbsd_setting(struct fbsd_set *s, const char *name, const char *value)
 		size_t n = strlen(suffixes[i]);
 
 		if (len > n && !strcmp(name + len - n, suffixes[i])) {
-			struct fbsd_wanted *w = find_wanted(s, name, len - n);
+			struct fbsd_wanted *w = NULL;
+			int err = find_wanted(s, name, len - n, &w);
 
-			return w ? set_wanted(w, suffixes[i], value) : no_memory(name);
+			return err ? err : set_wanted(w, suffixes[i], value);
 		}
 	}
 	return fbsd_setenv(s, name, value);
@@ -243,7 +257,13 @@ int fbsd_boot_args(struct fbsd_set *s, const char *what, const char *text)
 int fbsd_add_file(struct fbsd_set *s, const struct fbsd_file *f)
 {
 	struct fbsd_file *grown;
+	uint64_t bytes = f->len;
 
+	for (unsigned i = 0; i < s->nfiles; i++)
+		bytes += s->file[i].len;
+	if (bytes > FBSD_BYTES_MAX)
+		return err_msg(-EFBIG, "'%s': a FreeBSD kernel takes %u MiB of files at its start, itself included, and with this one there are "
+			       "%llu MiB: give it on a disk", f->host, (unsigned)(FBSD_BYTES_MAX >> 20), (unsigned long long)bytes >> 20);
 	if (s->nfiles == FBSD_FILES_MAX)
 		return err_msg(-E2BIG, "'%s': a FreeBSD kernel gets at most %u files; leave some modules out", f->host, FBSD_FILES_MAX);
 	grown = realloc(s->file, (s->nfiles + 1) * sizeof(*s->file));

@@ -195,8 +195,8 @@ fi
 
 # --- files at addresses ---
 head -c 8192 /dev/zero >data
-refuse 1 "load.0: 'data' is not FILE@ADDR, such as data.bin@0x200000" --load data bad
-refuse 1 "load.0: 'here' is no address \(not a size.*\); give FILE@ADDR" --load data@here bad
+refuse 2 "--load: load.0=data: not FILE@ADDR, such as data.bin@0x200000" --load data bad
+refuse 2 "--load: load.0=data@here: not FILE@ADDR" --load data@here bad
 refuse 1 "load.0 '/no/file': No such file or directory" --load /no/file@1M bad
 refuse 1 "--load without --kernel: say with --entry ADDR where the guest starts" --load data@1M bad
 refuse 1 "--entry 0x100 is in none of the files of --load: " --load data@$ram --entry 0x100 bad
@@ -216,6 +216,7 @@ refuse 1 "memory.size: 65536 MiB asked for, this host has [0-9]+ MiB with swap; 
 refuse 1 "disk 'none.img': open: No such file or directory" --kernel "$kernel" --disk none.img bad
 : >zero.img
 refuse 1 "disk 'zero.img': it is empty; give it a size with 'truncate" --kernel "$kernel" --disk zero.img bad
+refuse 1 "disk 'zero.img': it is empty; give an image with something in it" --kernel "$kernel" --cdrom zero.img bad
 refuse 1 "disk '/tmp': " --kernel "$kernel" --disk /tmp bad
 refuse 1 "disk 'fifo': it is neither a file nor a block device" --kernel "$kernel" --disk fifo,ro bad
 new_disk a.img 1048576

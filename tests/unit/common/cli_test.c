@@ -61,6 +61,9 @@ START_TEST(test_media)
 	ck_assert_int_eq(parse("-s 5,virtio-blk,os.iso,ro -o install.iso=os.iso --disk d vm1"), 0);
 	ck_assert_ptr_null(conf_raw(conf, "pci.0.3.0.device"));
 	ck_assert_ptr_nonnull(conf_raw(conf, "pci.0.2.0.device"));
+	/* ... but a disk that is written is no medium: both want the file, and one of them will be refused. */
+	ck_assert_int_eq(parse("--disk os.iso --install os.iso vm1"), 0);
+	ck_assert_str_eq(conf_raw(conf, "pci.0.3.0.ro"), "true");
 	ck_assert_int_eq(parse("--firmware uefi -f opt/x,string=1 -f opt/y,file=z -l bootrom,a,b vm1"), 0);
 	dump_is("firmware=uefi\nfwcfg.0=opt/x,string=1\nfwcfg.1=opt/y,file=z\nlpc.bootrom=a\nlpc.bootvars=b\nlpc.com1.path=stdio\nname=vm1\n");
 	ck_assert_int_eq(parse("--net null,bootindex=3 vm1"), 0);

@@ -255,6 +255,11 @@ START_TEST(test_refusals)
 	fclose(f);
 	ck_assert_int_eq(resolve("x86", false, KV("firmware", at("/my/empty.fd"))), -EINVAL);
 	one_line("qemu-img convert");
+	static const char *const unused[] = { "load.0", "entry", "module.0", "loader.hostdir", "loader.env.0" };
+	for (size_t i = 0; i < NELEM(unused); i++) {
+		ck_assert_int_eq(resolve("x86", false, KV("firmware", "uefi", unused[i], "4096")), -EINVAL);
+		one_line("with firmware, which takes --kernel, --initrd and --append and loads all else itself: leave one of the two out");
+	}
 	end();
 }
 
@@ -296,4 +301,27 @@ START_TEST(test_no_copy)
 	end();
 }
 
-UNIT_MAIN("common/firmware", test_table, test_none, test_uefi, test_dry, test_erased, test_named, test_refusals, test_smm, test_no_copy)
+/* A template of no use is refused when it is to be copied, and a fifo is not waited for. */
+START_TEST(test_template_is_no_file)
+{
+	begin();
+	make_file("/my/OVMF_CODE.fd", 4096);
+	for (unsigned i = 0; i < 3; i++) {
+		unlink(at("/my/OVMF_VARS.fd"));
+		if (i == 0)
+			ck_assert_int_eq(mkfifo(at("/my/OVMF_VARS.fd"), 0600), 0);
+		else
+			make_file("/my/OVMF_VARS.fd", i == 1 ? 0 : 64 << 20 | 1);
+		ck_assert_int_eq(resolve("x86", false, KV("firmware", at("/my/OVMF_CODE.fd"))), 0);
+		capture_start(&cap, 2);
+		int err = firmware_make_vars(&fw, conf);
+		capture_stop(&cap);
+		ck_assert_int_eq(err, -EINVAL);
+		one_line("OVMF_VARS.fd': a template is a file of 1 byte to 64 MiB");
+	}
+	end();
+}
+END_TEST
+
+UNIT_MAIN("common/firmware", test_table, test_none, test_uefi, test_dry, test_erased, test_named, test_refusals, test_smm, test_no_copy,
+	  test_template_is_no_file)

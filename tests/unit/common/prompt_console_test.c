@@ -55,6 +55,7 @@ static void setup(void)
 	ck_assert_int_eq(vm_create(conf, &arch_x86, true, &vm), 0);
 	ck_assert_ptr_null(vm->prompt);                 /* a plan has none */
 	conf_set(conf, "loader.hostdir", dir, "test");
+	conf_set(conf, "lpc.com1.path", "stdio", "test");
 	struct device *port = vm_device(vm, "lpc.com1");
 
 	chr = port->cls->chardev(port);
@@ -236,6 +237,12 @@ START_TEST(check)
 	vm->firmware = true;
 	refused(IMAGE_NONE, "firmware loads its own loader");
 	vm->firmware = false;
+	conf_set(conf, "lpc.com1.path", "null", "test");
+	refused(IMAGE_NONE, "nobody can type there (null): connect it with -l com1,stdio or a socket");
+	conf_set(conf, "lpc.com1.path", "file=x", "test");
+	refused(IMAGE_FREEBSD_AMD64, "nobody can type there (file=x): ");
+	conf_set(conf, "lpc.com1.path", "unix=x", "test");
+	refused(IMAGE_FREEBSD_AMD64, NULL);
 	conf_set(conf, "loader.hostdir", "", "test");
 	conf_set(conf, "loader.prompt", "false", "test");
 	refused(IMAGE_BZIMAGE, NULL);
@@ -246,6 +253,8 @@ START_TEST(check)
 	conf_set(conf, "loader.prompt", "true", "test");
 	vm->conf = conf;
 	refused(IMAGE_NONE, "nothing to load from");
+	conf_set(conf, "loader.hostdir", dir, "test");
+	refused(IMAGE_NONE, "nobody can type there: connect");
 	teardown();
 }
 END_TEST

@@ -1,4 +1,5 @@
 /* Firmware files that are refused, what is in fw_cfg, and where firmware starts. */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,7 +12,7 @@
 #include "common/vm.h"
 #include "tests/unit/unit.h"
 
-static const char *memory = "128M", *flat;       /* flat: a file beside the firmware, for --load */
+static const char *memory = "128M", *kernel;     /* kernel: for the firmware to start */
 static char said[512];           /* the last report */
 static char path[] = "/tmp/skep-fw-XXXXXX", other[] = "/tmp/skep-fw-XXXXXX";
 
@@ -38,10 +39,8 @@ static struct vm *try_vm(const char *code, const char *vars, const char *acpi, i
 	ck_assert_int_eq(conf_set(c, "memory.size", memory, "test"), 0);
 	ck_assert_int_eq(conf_set(c, "lpc.bootrom", code, "test"), 0);
 	ck_assert_int_eq(conf_set(c, "acpi_tables", acpi, "test"), 0);
-	if (flat) {
-		ck_assert_int_eq(conf_set(c, "load.0", flat, "test"), 0);
-		ck_assert_int_eq(conf_set(c, "entry", "0x40200000", "test"), 0);
-	}
+	if (kernel)
+		ck_assert_int_eq(conf_set(c, "kernel", kernel, "test"), 0);
 	if (vars)
 		ck_assert_int_eq(conf_set(c, "lpc.bootvars", vars, "test"), 0);
 	*err = vm_create(c, &arch_arm64, true, &vm);
@@ -119,6 +118,30 @@ START_TEST(uefi_needs_memory)
 }
 END_TEST
 
+START_TEST(kernel_without_efi)
+{
+	static const struct {
+		Elf64_Ehdr eh;
+		Elf64_Phdr ph;
+	} file = {
+		{ .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT }, .e_type = ET_EXEC, .e_machine = EM_AARCH64,
+		  .e_version = EV_CURRENT, .e_entry = 0x40200000, .e_phoff = sizeof(Elf64_Ehdr), .e_ehsize = sizeof(Elf64_Ehdr),
+		  .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
+		{ .p_type = PT_LOAD, .p_vaddr = 0x40200000, .p_paddr = 0x40200000, .p_filesz = sizeof(file), .p_memsz = sizeof(file) },
+	};
+	int err, fd = open(other, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	ck_assert_int_eq(write(fd, &file, sizeof(file)), (ssize_t)sizeof(file));
+	close(fd);
+	write_file(path, 4096, B_INSN, "", 0);
+	kernel = other;
+	try_vm(path, NULL, "true", &err);
+	kernel = NULL;
+	ck_assert_int_eq(err, -EINVAL);
+	ck_assert_msg(strstr(said, "(arm64 ELF kernel): firmware starts arm64 Images only; leave the firmware out") != NULL, "%s", said);
+}
+END_TEST
+
 START_TEST(no_file_and_no_regular_one)
 {
 	int err;
@@ -130,14 +153,6 @@ START_TEST(no_file_and_no_regular_one)
 	ck_assert_int_eq(err, -EINVAL);
 	try_vm(path, "/nonexistent/vars", "true", &err);
 	ck_assert_int_eq(err, -ENOENT);
-	char load[64];
-
-	snprintf(load, sizeof(load), "%s@0x40200000", path);
-	flat = load;
-	try_vm(path, NULL, "true", &err);
-	flat = NULL;
-	ck_assert_int_eq(err, -EINVAL);
-	ck_assert_ptr_nonnull(strstr(said, "firmware starts arm64 Images only"));
 	write_file(other, 0x04000001, 0, "", 0);
 	try_vm(path, other, "true", &err);
 	ck_assert_int_eq(err, -EFBIG);
@@ -260,5 +275,5 @@ START_TEST(set_up)
 }
 END_TEST
 
-UNIT_MAIN("arch/arm64/firmware", set_up, files_that_cannot_be, uefi_needs_memory, no_file_and_no_regular_one,
+UNIT_MAIN("arch/arm64/firmware", set_up, files_that_cannot_be, uefi_needs_memory, kernel_without_efi, no_file_and_no_regular_one,
 	  starts_in_the_flash_with_the_tree_in_ram, acpi_unless_switched_off, tables_as_files)

@@ -2,30 +2,14 @@
 #include <errno.h>
 
 #include "common/arch.h"
-#include "common/cmd/cmd.h"
 #include "common/pending.h"
-#include "tests/unit/capture.h"
+#include "tests/unit/common/cmd/line.h"
 #include "tests/unit/loaders/freebsd/elffile.h"
 #include "tests/unit/loaders/freebsd/hostfiles.h"
 
-static struct capture out, err;
-
 static int run(const char *line)
 {
-	static char copy[1024];
-	char *argv[32], *save;
-	int argc = 0, status;
-
-	snprintf(copy, sizeof(copy), "/usr/sbin/bhyveload %s", line);
-	for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
-		argv[argc++] = p;
-	argv[argc] = NULL;
-	capture_start(&err, 2);
-	capture_start(&out, 1);
-	status = cmd_dispatch(argc, argv);
-	capture_stop(&out);
-	capture_stop(&err);
-	return status;
+	return run_line("/usr/sbin/bhyveload", line);
 }
 
 static int run_in(const char *fmt)

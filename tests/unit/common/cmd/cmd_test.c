@@ -3,29 +3,13 @@
 #include <string.h>
 
 #include "common/arch.h"
-#include "common/cmd/cmd.h"
-#include "tests/unit/capture.h"
+#include "tests/unit/common/cmd/line.h"
 #include "tests/unit/unit.h"
-
-static struct capture out, err;
 
 /* A command line of words; output and messages are in out.text and err.text. */
 static int run(const char *line)
 {
-	static char copy[512];
-	char *argv[32], *save;
-	int argc = 0, status;
-
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
-		argv[argc++] = p;
-	argv[argc] = NULL;
-	capture_start(&err, 2);
-	capture_start(&out, 1);
-	status = cmd_dispatch(argc, argv);
-	capture_stop(&out);
-	capture_stop(&err);
-	return status;
+	return run_line("", line);
 }
 
 START_TEST(test_overview)
@@ -89,6 +73,8 @@ START_TEST(test_help_of_each)
 	ck_assert_ptr_nonnull(strstr(out.text, "memory.size"));
 	ck_assert_int_eq(run("skep help devices"), 0);
 	ck_assert_ptr_nonnull(strstr(out.text, "virtio-blk: "));
+	ck_assert_int_eq(run("skep help nextboot"), 0);
+	ck_assert_ptr_nonnull(strstr(out.text, "--show"));
 	ck_assert_int_eq(run("skep list --help"), 0);
 	ck_assert_int_eq(run("skep doctor --help"), 0);
 	ck_assert_int_eq(run("skep config --help"), 0);

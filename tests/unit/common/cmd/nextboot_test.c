@@ -3,13 +3,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "common/cmd/cmd.h"
 #include "common/conf.h"
 #include "common/pending.h"
-#include "tests/unit/capture.h"
+#include "tests/unit/common/cmd/line.h"
 #include "tests/unit/unit.h"
 
-static struct capture out, err;
 static char top[64], cwd[512];
 
 static void start(void)
@@ -32,20 +30,7 @@ static void stop(void)
 /* Words separated by blanks. */
 static int run(const char *line)
 {
-	static char copy[1024];
-	char *argv[32], *save;
-	int argc = 0, status;
-
-	snprintf(copy, sizeof(copy), "skep nextboot %s", line);
-	for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
-		argv[argc++] = p;
-	argv[argc] = NULL;
-	capture_start(&err, 2);
-	capture_start(&out, 1);
-	status = cmd_dispatch(argc, argv);
-	capture_stop(&out);
-	capture_stop(&err);
-	return status;
+	return run_line("skep nextboot", line);
 }
 
 static void touch(const char *name)
@@ -131,6 +116,7 @@ END_TEST
 START_TEST(test_refusals)
 {
 	static const struct { const char *line; int status; const char *text; } rows[] = {
+		{ "--kernel /tmp vm1", 1, "skep: kernel '/tmp': this is no regular file; name a file" },
 		{ "vm1", 2, "skep nextboot: say what the next start is to use" },
 		{ "--show --clear vm1", 2, "skep nextboot: give settings, --show or --clear: one of the three" },
 		{ "--show -e a=b vm1", 2, "one of the three" },

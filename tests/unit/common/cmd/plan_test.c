@@ -7,29 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/cmd/cmd.h"
-#include "tests/unit/capture.h"
+#include "tests/unit/common/cmd/line.h"
 #include "tests/unit/unit.h"
 
-static struct capture out, err;
 static char dir[64];
 
 /* A command line of words behind "skep plan". */
 static int run(const char *line)
 {
-	static char copy[1024];
-	char *argv[64] = { "skep", "plan" }, *save;
-	int argc = 2, status;
-
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
-		argv[argc++] = p;
-	capture_start(&err, 2);
-	capture_start(&out, 1);
-	status = cmd_dispatch(argc, argv);
-	capture_stop(&out);
-	capture_stop(&err);
-	return status;
+	return run_line("skep plan", line);
 }
 
 static size_t slurp(const char *path, void *buf, size_t cap)

@@ -2,6 +2,8 @@
 #include "devices/pci/pci.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -401,6 +403,92 @@ START_TEST(test_pciexbar_hostile)
 }
 END_TEST
 
+/* ECAM and a BAR wait for each other's address as two BARs do. */
+START_TEST(test_pciexbar_waits)
+{
+	const struct bus_range *bar;
+	set_up(&arch_x86);
+	bar = &card->pci.bar[3].range;
+	pci_bar_set(&card->pci, 3, 0xb0000000);                 /* where ECAM is */
+	cf8_write(4, PCI_COMMAND, PCI_COMMAND_MEM);
+	ck_assert(!bar->mapped);
+	cf8_write(0, 0x60, 0xe0000001);
+	ck_assert(bar->mapped);
+	cf8_write(0, 0x60, 0xb0000001);
+	ck_assert_uint_eq(mem32(0xe0000000), 0xffffffff);
+	cf8_write(4, PCI_COMMAND, 0);
+	ck_assert_uint_eq(mem32(0xb0000000), 0x29c08086);
+	cf8_write(0, 0x60, 7);                                  /* nowhere, which nothing ends but another write */
+	cf8_write(4, PCI_COMMAND, PCI_COMMAND_MEM);
+	cf8_write(4, PCI_COMMAND, 0);
+	ck_assert_uint_eq(mem32(0xb0000000), 0xffffffff);
+	tear_down();
+}
+END_TEST
+
+/* The bridge is reset before the card, which still decodes the place of ECAM at power-on. */
+START_TEST(test_pciexbar_reset)
+{
+	set_up(&arch_x86);
+	cf8_write(0, 0x60, 0xe0000001);
+	pci_bar_set(&card->pci, 3, 0xb0000000);
+	cf8_write(4, PCI_COMMAND, PCI_COMMAND_MEM);
+	ck_assert(card->pci.bar[3].range.mapped);
+	for (unsigned i = 0; i < vm->ndevs; i++)
+		device_reset(vm->devs[i]);
+	ck_assert_uint_eq(mem32(0xb0000000), 0x29c08086);
+	ck_assert_uint_eq(mem32(0xe0000000), 0xffffffff);
+	tear_down();
+}
+END_TEST
+
+/* Two vCPUs at once: one swaps the BARs of two devices through ECAM, the other moves ECAM away under it and back. */
+static void *move_ecam(void *arg)
+{
+	atomic_bool *end = arg;
+	while (!atomic_load(end)) {
+		cf8_write(0, 0x60, 0xe0000001);
+		cf8_write(0, 0x60, 0xb0000001);
+	}
+	return NULL;
+}
+
+static void *swap_bars(void *arg)
+{
+	struct card *other = arg;
+	uint32_t at[2] = { (uint32_t)card->pci.bar[3].range.base, (uint32_t)other->pci.bar[3].range.base };
+	for (unsigned i = 0; i < 2000; i++) {
+		for (uint64_t base = 0xb0000000; base <= 0xe0000000; base += 0x30000000) {
+			bus_write(&vm->mmio, base + (4 << 15) + 0x1c, 4, at[i & 1]);
+			bus_write(&vm->mmio, base + (5 << 15) + 0x1c, 4, at[~i & 1]);
+		}
+	}
+	return NULL;
+}
+
+START_TEST(test_two_vcpus)
+{
+	pthread_t a, b;
+	atomic_bool end = false;
+	set_up(&arch_x86);
+	struct card *other = (struct card *)device_new(vm, &card_class, "pci.0.5.0", NULL);
+	ck_assert_int_eq(pci_assign(vm), 0);
+	cfg_set(4, PCI_COMMAND, 2, PCI_COMMAND_MEM);
+	cfg_set(5, PCI_COMMAND, 2, PCI_COMMAND_MEM);
+	ck_assert_int_eq(pthread_create(&a, NULL, move_ecam, &end), 0);
+	ck_assert_int_eq(pthread_create(&b, NULL, swap_bars, other), 0);
+	pthread_join(b, NULL);
+	atomic_store(&end, true);
+	pthread_join(a, NULL);
+	/* Whatever was lost on the way, what is written now holds. */
+	cfg_set(4, 0x1c, 4, 0xc1000000);
+	cfg_set(5, 0x1c, 4, 0xc2000000);
+	ck_assert(card->pci.bar[3].range.mapped && other->pci.bar[3].range.mapped);
+	ck_assert_uint_eq(mem32(0xb0000000), 0x29c08086);
+	tear_down();
+}
+END_TEST
+
 START_TEST(test_pciexbar_snapshot)
 {
 	set_up(&arch_x86);
@@ -438,4 +526,4 @@ END_TEST
 
 UNIT_MAIN("devices/pci/pci", test_header, test_cf8, test_bars_follow_the_guest, test_overlap_is_not_mapped, test_overlap_ends,
 	  test_io_window_on_arm64, test_msix, test_intx, test_places, test_snapshot, test_pciexbar, test_pciexbar_hostile,
-	  test_pciexbar_snapshot, test_chipset_registers_are_kept)
+	  test_pciexbar_waits, test_pciexbar_reset, test_two_vcpus, test_pciexbar_snapshot, test_chipset_registers_are_kept)

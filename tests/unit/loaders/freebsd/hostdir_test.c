@@ -240,5 +240,24 @@ START_TEST(test_text)
 }
 END_TEST
 
+/* Cut short by somebody while the prompt waits. */
+START_TEST(test_changes)
+{
+	uint8_t *data;
+	size_t len, map_len;
+
+	host_start();
+	host_text("dir/a.ko", "module");
+	ck_assert_int_eq(hostdir_read(host_conf, "module", "host0:/a.ko", &data, &len, &map_len), 0);
+	host_text("dir/a.ko", "");
+	ck_assert_uint_eq(len, 6);
+	ck_assert_mem_eq(data, "module", 6);
+	hostdir_drop(data, map_len);
+	ck_assert_int_eq(truncate(host_path("dir/a.ko"), (off_t)FBSD_BYTES_MAX + 1), 0);
+	refused("host0:/a.ko", -EFBIG, "module 'host0:/a.ko' has 1024 MiB, and a FreeBSD kernel takes 1024 MiB of files");
+	host_stop();
+}
+END_TEST
+
 UNIT_MAIN("loaders/freebsd/hostdir", test_plain, test_relative_dir, test_links, test_escapes, test_magic_links, test_not_regular,
-	  test_directory_wrong, test_gz, test_text)
+	  test_directory_wrong, test_gz, test_text, test_changes)

@@ -145,6 +145,8 @@ START_TEST(test_by_path_and_name)
 	refused("nothere", NULL, -ENOENT, "module 'nothere' is not in module_path "
 		"(/boot/kernel;/boot/modules;/boot/more/) beneath host0:; give its "
 		"path, such as host0:/boot/kernel/nothere.ko");
+	refused("gone.ko", NULL, -ENOENT, "module 'gone.ko' is not in module_path (/boot/kernel;/boot/modules;/boot/more/) beneath "
+		"host0:; give its path, such as host0:/boot/kernel/gone.ko");
 	stop();
 }
 END_TEST

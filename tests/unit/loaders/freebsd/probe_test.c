@@ -32,6 +32,8 @@ START_TEST(recognised)
 	f.ph[2].p_type = PT_NULL;                       /* as will the brand */
 	ck_assert_int_eq(probe(&f, sizeof(f)), 1);
 	ck_assert_int_eq(im.kind, IMAGE_FREEBSD_ARM64);
+	f.eh.e_type = ET_DYN;                           /* linked as position-independent */
+	ck_assert_int_eq(probe(&f, sizeof(f)), 1);
 }
 END_TEST
 

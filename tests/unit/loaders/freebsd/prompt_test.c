@@ -340,6 +340,29 @@ START_TEST(include)
 }
 END_TEST
 
+/* Four files deep, each naming the next one as often as fits: without a bound that would take years. */
+START_TEST(include_bounded)
+{
+	char text[KIB(64)] = "", name[16], next[32];
+
+	setup();
+	for (unsigned i = 1; i <= 4; i++) {
+		size_t n = (size_t)snprintf(next, sizeof(next), i < 4 ? "include /%u\n" : "set x=%u\n", i + 1), len = 0;
+
+		while (len + n < sizeof(text) - 1) {
+			memcpy(text + len, next, n);
+			len += n;
+		}
+		snprintf(name, sizeof(name), "%u", i);
+		put_file(name, text, len);
+	}
+	HAS(line("include /1"), "include: that is more than 10000 lines\r\ninclude: stopped at line ");
+	SAYS("include /4", "");                                 /* the count begins anew; 7281 lines */
+	SAYS("show x", "5\r\n");
+	stop();
+}
+END_TEST
+
 static void check_load(void)
 {
 	HAS(line("load -t md_image /boot/disk.img"), "can't load a file before the kernel");
@@ -515,4 +538,4 @@ START_TEST(no_hostdir)
 END_TEST
 
 UNIT_MAIN("loaders/freebsd/prompt", greeting, editing, long_line, quoting, variables, variables_bounded, list, confined, more,
-	  include, load, load_refused, boot, boot_refused, leave, help, no_hostdir)
+	  include, include_bounded, load, load_refused, boot, boot_refused, leave, help, no_hostdir)

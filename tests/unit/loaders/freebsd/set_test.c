@@ -160,4 +160,34 @@ START_TEST(test_files)
 }
 END_TEST
 
-UNIT_MAIN("loaders/freebsd/set", test_variables, test_module_settings, test_flags, test_flags_wrong, test_files)
+/* A configuration file of nothing but names must not keep skep busy. */
+START_TEST(test_bounds)
+{
+	struct fbsd_set *s = calloc(1, sizeof(*s));
+	struct fbsd_file f = { .host = (char *)"host0:/big", .len = FBSD_BYTES_MAX - 1, .borrowed = true };
+	char name[32];
+
+	for (unsigned i = 0; i < FBSD_VARS_MAX; i++) {
+		snprintf(name, sizeof(name), "v%u", i);
+		ck_assert_int_eq(fbsd_setting(s, name, "1"), 0);
+		snprintf(name, sizeof(name), "m%u_load", i);
+		ck_assert_int_eq(fbsd_setting(s, name, "NO"), 0);
+	}
+	capture_start(&err, 2);
+	ck_assert_int_eq(fbsd_setting(s, "more", "1"), -E2BIG);
+	ck_assert_int_eq(fbsd_setting(s, "more_load", "NO"), -E2BIG);
+	ck_assert_int_eq(fbsd_setting(s, "v1", "2"), 0);
+	ck_assert_int_eq(fbsd_setting(s, "m1_name", "x"), 0);
+	ck_assert_int_eq(fbsd_add_file(s, &f), 0);
+	f.len = 2;
+	ck_assert_int_eq(fbsd_add_file(s, &f), -EFBIG);
+	capture_stop(&err);
+	ck_assert_ptr_nonnull(strstr(err.text, "skep: FreeBSD loader: 'more': there are 8192 variables already; leave some out\n"));
+	ck_assert_ptr_nonnull(strstr(err.text, "'more_load': there are 8192 settings of modules already; leave some out\n"));
+	ck_assert_ptr_nonnull(strstr(err.text, "'host0:/big': a FreeBSD kernel takes 1024 MiB of files at its start"));
+	s->nfiles = 0;                  /* nothing in it is the set's */
+	fbsd_free(s);
+}
+END_TEST
+
+UNIT_MAIN("loaders/freebsd/set", test_variables, test_module_settings, test_flags, test_flags_wrong, test_files, test_bounds)
