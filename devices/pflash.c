@@ -398,11 +398,6 @@ struct device *pflash_new(struct vm *vm, const struct pflash_spec *s, int *err)
 	return d;
 }
 
-uint64_t pflash_len(const struct device *d)
-{
-	return ((const struct pflash *)d)->bank.len;
-}
-
 static void pflash_fini(struct device *d)
 {
 	struct pflash *p = pf_of(d);

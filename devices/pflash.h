@@ -37,6 +37,5 @@ struct pflash_spec {
  * persistent, not a multiple of the erase block or 4 KiB is refused.
  */
 struct device *pflash_new(struct vm *, const struct pflash_spec *, int *err);
-uint64_t pflash_len(const struct device *);
 
 #endif

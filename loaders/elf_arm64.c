@@ -14,6 +14,8 @@ static int read_kernel(struct image *im, const struct kelf *e)
 	uint64_t entry;
 	int err;
 
+	if (!e->wide || e->eh.e_machine != EM_AARCH64)
+		return 0;
 	if (e->eh.e_type != ET_EXEC && e->eh.e_type != ET_DYN)
 		return err_msg(-ENOEXEC, "kernel '%s' is an arm64 object file: link it first", im->path);
 	err = kelf_segments(im, e, KELF_LIMIT_64, &entry);
@@ -29,16 +31,5 @@ static int read_kernel(struct image *im, const struct kelf *e)
 
 int elf_arm64_probe(struct image *im)
 {
-	struct kelf e;
-
-	if (!kelf_is(im))
-		return 0;
-	int r = kelf_begin(im, &e);
-
-	if (r)
-		return r;
-	if (e.wide && im->data[EI_DATA] == ELFDATA2LSB && e.eh.e_machine == EM_AARCH64)
-		r = read_kernel(im, &e);
-	kelf_finish(&e);
-	return r;
+	return kelf_probe(im, read_kernel);
 }

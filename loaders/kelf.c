@@ -53,6 +53,22 @@ void kelf_finish(struct kelf *e)
 	e->elf = NULL;
 }
 
+int kelf_probe(struct image *im, int (*read)(struct image *, const struct kelf *))
+{
+	struct kelf e;
+
+	if (!kelf_is(im))
+		return 0;
+	int r = kelf_begin(im, &e);
+
+	if (r)
+		return r;
+	if (im->data[EI_DATA] == ELFDATA2LSB)
+		r = read(im, &e);
+	kelf_finish(&e);
+	return r;
+}
+
 int kelf_phdr(const struct image *im, const struct kelf *e, size_t i, GElf_Phdr *ph)
 {
 	if (!gelf_getphdr(e->elf, (int)i, ph))

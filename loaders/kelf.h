@@ -1,5 +1,5 @@
 /*
- * What the readers of ELF kernels share: elf.c.  The file's bytes are untrusted.
+ * What the readers of ELF kernels share.  The file's bytes are untrusted.
  */
 #ifndef LOADERS_KELF_H
 #define LOADERS_KELF_H
@@ -28,6 +28,11 @@ bool kelf_is(const struct image *);
 /* Reads the header of a file that kelf_is().  0, then kelf_finish() is due; or -ENOEXEC (reported). */
 int kelf_begin(const struct image *, struct kelf *);
 void kelf_finish(struct kelf *);
+/*
+ * The frame of a probe: read() for an open little-endian ELF file.  What read() says, 0 when the file is not ELF or big-endian,
+ * or -ENOEXEC (reported).
+ */
+int kelf_probe(struct image *, int (*read)(struct image *, const struct kelf *));
 /* Program header i; PT_LOAD and PT_NOTE are inside the file.  0 or -ENOEXEC (reported). */
 int kelf_phdr(const struct image *, const struct kelf *, size_t i, GElf_Phdr *);
 /*

@@ -52,7 +52,8 @@ static int find_note(const struct image *im, const struct kelf *e, uint64_t *ent
 static int read_kernel(struct image *im, const struct kelf *e)
 {
 	uint64_t entry = 0, ignored;
-	int r = find_note(im, e, &entry);
+	bool x86 = e->eh.e_machine == EM_X86_64 || e->eh.e_machine == EM_386;
+	int r = x86 ? find_note(im, e, &entry) : 0;
 
 	if (r <= 0)
 		return r;
@@ -70,16 +71,5 @@ static int read_kernel(struct image *im, const struct kelf *e)
 
 int pvh_probe(struct image *im)
 {
-	struct kelf e;
-
-	if (!kelf_is(im))
-		return 0;
-	int r = kelf_begin(im, &e);
-
-	if (r)
-		return r;
-	if (im->data[EI_DATA] == ELFDATA2LSB && (e.eh.e_machine == EM_X86_64 || e.eh.e_machine == EM_386))
-		r = read_kernel(im, &e);
-	kelf_finish(&e);
-	return r;
+	return kelf_probe(im, read_kernel);
 }

@@ -97,8 +97,7 @@ static int put_module(struct vm *vm, const char *what, const struct image_module
 	return boot_copy(vm, out->gpa, m->data, m->len, m->len, "%s '%s'", what, m->path);
 }
 
-int x86_put_modules(struct vm *vm, const struct image *im, uint64_t floor, bool high, bool named, struct x86_module out[],
-		    unsigned *n)
+static int put_modules(struct vm *vm, const struct image *im, uint64_t floor, bool pvh, struct x86_module out[], unsigned *n)
 {
 	struct image_module initrd = { .path = im->initrd_path, .args = "", .data = im->initrd, .len = im->initrd_len };
 	uint64_t args = X86_MODULE_ARGS;
@@ -109,9 +108,9 @@ int x86_put_modules(struct vm *vm, const struct image *im, uint64_t floor, bool 
 		const struct image_module *m = i ? &im->module[i - 1] : &initrd;
 		struct x86_module *o = &out[(*n)++];
 
-		err = put_module(vm, i ? "module" : "initrd", m, floor, high, o);
+		err = put_module(vm, i ? "module" : "initrd", m, floor, pvh, o);
 		if (!err)
-			err = put_args(vm, m->path, *m->args || !named ? m->args : m->path, &args, &o->args);
+			err = put_args(vm, m->path, *m->args || pvh ? m->args : m->path, &args, &o->args);
 	}
 	if (!err && args > X86_MODULE_ARGS)
 		err = x86_take(vm, X86_MODULE_ARGS, args - X86_MODULE_ARGS, "command lines of the modules");
@@ -142,16 +141,19 @@ int x86_put_segment(struct vm *vm, const struct image *im, unsigned i, uint64_t 
 	return 0;
 }
 
-int x86_put_segments(struct vm *vm, const struct image *im, uint64_t *end)
+int x86_put_kernel(struct vm *vm, const struct image *im, bool pvh, uint64_t *end, struct x86_module out[], unsigned *n)
 {
 	int err = 0;
 
+	*n = 0;
 	*end = X86_HIGH_START;
 	for (unsigned i = 0; i < im->nseg && !err; i++) {
 		err = x86_put_segment(vm, im, i, im->seg[i].gpa, true);
 		*end = MAX(*end, im->seg[i].gpa + im->seg[i].mem_len);
 	}
-	return err;
+	if (!err)
+		err = x86_put_cmdline(vm, im, X86_CMDLINE_MAX - 1);
+	return err ? err : put_modules(vm, im, *end, pvh, out, n);
 }
 
 static int put_gdt(struct vm *vm)

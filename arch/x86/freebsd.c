@@ -51,15 +51,8 @@ static int measure(void *arg, uint64_t addr, const void *data, uint64_t len)
 static int put(void *arg, uint64_t addr, const void *data, uint64_t len)
 {
 	const struct target *t = arg;
-	uint8_t *to = mem_at(&t->vm->mem, addr, len);
 
-	if (!to)
-		return err_msg(-ENOSPC, "kernel '%s': no memory at 0x%" PRIx64 ": give more with -m", t->im->path, addr);
-	if (data)
-		memcpy(to, data, len);
-	else
-		memset(to, 0, len);
-	return 0;
+	return fbsd_write(t->vm, t->im, addr, data, len);
 }
 
 static int take(void *arg, uint64_t addr, uint64_t len, const char *what)

@@ -63,13 +63,9 @@ int x86_load_pvh(struct vm *vm, const struct image *im, struct entry *out)
 {
 	struct x86_module mods[X86_MODULES_MAX];
 	uint64_t end;
-	unsigned nmods = 0;
-	int err = x86_put_segments(vm, im, &end);
+	unsigned nmods;
+	int err = x86_put_kernel(vm, im, true, &end, mods, &nmods);
 
-	if (!err)
-		err = x86_put_cmdline(vm, im, X86_CMDLINE_MAX - 1);
-	if (!err)
-		err = x86_put_modules(vm, im, end, true, false, mods, &nmods);
 	if (!err)
 		err = put_start_info(vm, mods, nmods);
 	if (!err)

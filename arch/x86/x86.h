@@ -71,18 +71,16 @@ struct x86_module {
 	uint64_t args;                  /* address of its command line; 0: none */
 };
 #define X86_MODULES_MAX (IMAGE_MODULES_MAX + 1)
-/*
- * Places the modules, the initrd being the first, within [floor, end of low RAM) on page boundaries: from its end downwards if
- * `high`, else from floor upwards.  Those without arguments get their path for them if `named`.  *n is how many.  0 or
- * -errno (reported).
- */
-int x86_put_modules(struct vm *, const struct image *, uint64_t floor, bool high, bool named, struct x86_module out[], unsigned *n);
 /* Copies the initrd to the end of [floor, ceiling) within low RAM; *gpa is 0 when there is none. */
 int x86_put_initrd(struct vm *, const struct image *, uint64_t floor, uint64_t ceiling, uint64_t *gpa);
 /* Copies segment i to `gpa` and zeroes the rest of its memory if `zero`. */
 int x86_put_segment(struct vm *, const struct image *, unsigned i, uint64_t gpa, bool zero);
-/* All segments where they say; *end: behind the highest, at least 1 MiB. */
-int x86_put_segments(struct vm *, const struct image *, uint64_t *end);
+/*
+ * What PVH and Multiboot place alike: all segments where they say (*end is behind the highest, at least 1 MiB), the command
+ * line, and the modules, the initrd being the first, on page boundaries.  PVH has them from the end of low RAM downwards, Multiboot
+ * from *end upwards, and there a module without arguments gets its path for them.  *n is how many.  0 or -errno (reported).
+ */
+int x86_put_kernel(struct vm *, const struct image *, bool pvh, uint64_t *end, struct x86_module out[], unsigned *n);
 int x86_load(struct vm *, const struct image *, struct entry *out);
 
 /* --- firmware.c: flash and fw_cfg items --- */

@@ -26,6 +26,7 @@
 
 struct conf;
 struct image;
+struct vm;
 
 /* One preloaded file. */
 struct fbsd_file {
@@ -257,6 +258,8 @@ struct fbsd_boot {
  * kernend is the same.  0 or -errno (reported).
  */
 int fbsd_place(const struct fbsd_set *, const struct fbsd_mem *, struct fbsd_boot *);
+/* For put(): copies to guest RAM, or zeroes with data NULL.  0 or -ENOSPC (reported: the machine has no memory there). */
+int fbsd_write(struct vm *, const struct image *, uint64_t gpa, const void *data, uint64_t len);
 /* A UUID as smbios.system.uuid has it; returns text. */
 #define FBSD_UUID_LEN 37
 const char *fbsd_uuid(const uint8_t uuid[16], char text[FBSD_UUID_LEN]);

@@ -7,10 +7,12 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "common/log.h"
 #include "common/place.h"
+#include "common/vm.h"
 #include "loaders/freebsd/freebsd.h"
 
 void fbsd_record(struct blob *b, uint32_t type, const void *data, size_t len)
@@ -218,6 +220,19 @@ static int put_rest(const struct fbsd_set *set, const struct fbsd_mem *mem, stru
 		err = take(mem, at.fdt, b->fdt.len, PLACE_FDT);
 	b->modulep = page_up(at.fdt + b->fdt.len);
 	return err ? err : put_metadata(set, mem, b, placed, &at);
+}
+
+int fbsd_write(struct vm *vm, const struct image *im, uint64_t gpa, const void *data, uint64_t len)
+{
+	uint8_t *to = mem_at(&vm->mem, gpa, len);
+
+	if (!to)
+		return err_msg(-ENOSPC, "kernel '%s': no memory at 0x%" PRIx64 ": give more with -m", im->path, gpa);
+	if (data)
+		memcpy(to, data, len);
+	else
+		memset(to, 0, len);
+	return 0;
 }
 
 int fbsd_place(const struct fbsd_set *set, const struct fbsd_mem *mem, struct fbsd_boot *b)

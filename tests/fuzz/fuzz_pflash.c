@@ -37,7 +37,7 @@ static struct device *open_flash(struct vm *vm, bool with_file, char *path, size
 
 static void step(struct vm *vm, struct device *d, const uint8_t *p)
 {
-	uint64_t at = BASE + ((uint64_t)p[1] | p[2] << 8 | p[3] << 16) % pflash_len(d), v;
+	uint64_t at = BASE + ((uint64_t)p[1] | p[2] << 8 | p[3] << 16) % d->io.len, v;
 	unsigned size = 1u << (p[0] & 3);
 
 	if (p[0] & 16)
@@ -50,7 +50,7 @@ static void step(struct vm *vm, struct device *d, const uint8_t *p)
 
 static void check_file(struct vm *vm, struct device *d, int fd)
 {
-	uint64_t size = (uint64_t)lseek(fd, 0, SEEK_END), len = pflash_len(d), v;
+	uint64_t size = (uint64_t)lseek(fd, 0, SEEK_END), len = d->io.len, v;
 
 	MUST(size <= len);
 	for (uint64_t off = 0; off < len; off += 8) {

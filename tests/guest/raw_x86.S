@@ -19,6 +19,26 @@
 	outb %al, %dx
 	.endm
 
+/* The text at (R|E)SI, up to its NUL. */
+	.macro print_text
+1:	lodsb
+	testb %al, %al
+	jz 2f
+	put
+	jmp 1b
+2:
+	.endm
+
+/* The line at (R|E)SI, with its end; a NUL instead says that the file is not there. */
+	.macro print_line
+3:	lodsb
+	testb %al, %al
+	jz fail
+	put
+	cmpb $'\n', %al
+	jne 3b
+	.endm
+
 	.macro power_off
 	movw $PM1_CNT, %dx
 	movw $S5, %ax
@@ -38,20 +58,11 @@ start:
 	movw %cs, %ax                   /* linked at 0: the segment must begin where the file does */
 	movw %ax, %ds
 	movw $text, %si
-1:	lodsb
-	testb %al, %al
-	jz 2f
-	put
-	jmp 1b
-2:	movw $0x2000, %ax
+	print_text
+	movw $0x2000, %ax
 	movw %ax, %ds
 	xorw %si, %si
-3:	lodsb
-	testb %al, %al
-	jz fail
-	put
-	cmpb $'\n', %al
-	jne 3b
+	print_line
 fail:
 	power_off
 text:	.asciz "RAW real mode: "
@@ -64,18 +75,9 @@ start:
 	cmpl $1, %eax                   /* protection on, paging off */
 	jne fail
 	movl $text, %esi
-1:	lodsb
-	testb %al, %al
-	jz 2f
-	put
-	jmp 1b
-2:	movl $0x300000, %esi
-3:	lodsb
-	testb %al, %al
-	jz fail
-	put
-	cmpb $'\n', %al
-	jne 3b
+	print_text
+	movl $0x300000, %esi
+	print_line
 fail:
 	power_off
 text:	.asciz "RAW protected mode: "
@@ -92,18 +94,9 @@ start:
 	cmpl $1, %eax
 	jne fail
 	lea text(%rip), %rsi
-1:	lodsb
-	testb %al, %al
-	jz 2f
-	put
-	jmp 1b
-2:	movl $0x300000, %esi
-3:	lodsb
-	testb %al, %al
-	jz fail
-	put
-	cmpb $'\n', %al
-	jne 3b
+	print_text
+	movl $0x300000, %esi
+	print_line
 fail:
 	power_off
 text:	.asciz "RAW long mode: "
