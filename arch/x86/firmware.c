@@ -21,8 +21,6 @@
 #include "devices/pflash.h"
 
 #define FLASH_BLOCK KIB(4)
-#define SECTOR 512
-#define BZ_SETUP_SECTS 0x1f1            /* [Linux x86 boot protocol 2.15, "setup_sects"]; 0 means 4 */
 
 /* --- flash --- */
 
@@ -155,13 +153,10 @@ static int add_kernel(struct vm *vm, struct device *fw_cfg, const struct image *
 	if (im->kind == IMAGE_NONE)
 		return 0;
 	if (im->kind != IMAGE_BZIMAGE)
-		return err_msg(-ENOEXEC, "kernel '%s' is an %s, which firmware cannot start; give a Linux bzImage with an EFI stub, or leave "
-			       "the firmware out", im->path, image_kind_name(im->kind));
-	size_t sects = im->data[BZ_SETUP_SECTS] ? im->data[BZ_SETUP_SECTS] : 4, setup = (sects + 1) * SECTOR;
-
-	if (setup >= im->len)
-		return err_msg(-ENOEXEC, "kernel '%s' is truncated: its set-up code alone has %zu bytes, the file %zu", im->path, setup, im->len);
-	return fw_items_kernel(fw_cfg, im, x86_cmdline(vm), setup);
+		return err_msg(-ENOEXEC, "kernel '%s' is an %s, which firmware cannot start; give a Linux bzImage that UEFI can start, or "
+			       "leave the firmware out", im->path, image_kind_name(im->kind));
+	/* The set-up sectors are what stands before the kernel proper. */
+	return fw_items_kernel(fw_cfg, im, x86_cmdline(vm), (size_t)(im->seg[0].data - im->data));
 }
 
 int x86_fill_fw_cfg(struct vm *vm, struct device *fw_cfg, const struct image *im)
