@@ -49,8 +49,8 @@ CFLAGS ?=
 STD := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DSKEP_VERSION='"$(VERSION)"'
 # KVM's structures end in flexible arrays, which one can only fill by wrapping them in another structure.
 WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Wno-gnu-variable-sized-type-not-at-end
-ALL_CFLAGS = $(STD) $(OPT) $(WARN) -I. -pthread -ffunction-sections -fdata-sections $(CFLAGS)
-LIBS := -luring -lfdt -lelf -ljansson -lz
+ALL_CFLAGS = $(STD) $(OPT) $(WARN) -I. -pthread -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables $(CFLAGS)
+LIBS := -luring -lfdt -lelf -ljansson -lz -lzstd
 ifdef SYSROOT
 ALL_CFLAGS += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLET)
 LIB_PATH := -L$(SYSROOT)/usr/lib/$(TRIPLET)
@@ -66,11 +66,11 @@ endif
 
 # --- sources: both architectures' pure halves, the KVM half of one ---
 KVM_HALVES := $(wildcard arch/*/kvm_*.c)
-SRCS := $(filter-out $(filter-out arch/$(ARCH)/%,$(KVM_HALVES)),$(wildcard common/*.c common/*/*.c arch/*/*.c devices/*.c devices/*/*.c loaders/*.c loaders/*/*.c))
+SRCS := $(filter-out $(filter-out arch/$(ARCH)/%,$(KVM_HALVES)),$(wildcard common/*.c common/*/*.c arch/*/*.c devices/*.c devices/*/*.c devices/*/*/*.c loaders/*.c loaders/*/*.c))
 OBJS := $(SRCS:%.c=$O/obj/%.o)
 LIB_OBJS := $(filter-out $O/obj/common/main.o,$(OBJS))
-TESTS := $(wildcard tests/unit/*_test.c tests/unit/*/*_test.c tests/unit/*/*/*_test.c)
-TEST_HELPERS := $(filter-out $(TESTS),$(wildcard tests/unit/*.c tests/unit/*/*.c tests/unit/*/*/*.c))
+TESTS := $(wildcard tests/unit/*_test.c tests/unit/*/*_test.c tests/unit/*/*/*_test.c tests/unit/*/*/*/*_test.c)
+TEST_HELPERS := $(filter-out $(TESTS),$(wildcard tests/unit/*.c tests/unit/*/*.c tests/unit/*/*/*.c tests/unit/*/*/*/*.c))
 TEST_BINS := $(TESTS:%_test.c=$O/%_test)
 
 .PHONY: all
@@ -120,6 +120,9 @@ unit-tests: $(STAMPS)/test $(TEST_BINS)
 # --- fuzz targets: replayed with a few mutations by `make check` ---
 include tests/fuzz/fuzz.mk
 
+# --- crash tests of disk images ---
+include tests/crash/crash.mk
+
 # --- bare-metal guests ---
 include tests/guest/guest.mk
 .PHONY: guests
@@ -127,16 +130,16 @@ guests: $(GUESTS)
 
 # --- tests ---
 SUB := $(MAKE) --no-print-directory
-.PHONY: check check-size check-fuzz check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx check-firmware
+.PHONY: check check-size check-fuzz check-crash check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx check-firmware
 check:
-	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree svm gicv3 gicv2
+	$Q ci/check.sh unit-x86 unit-arm64 img fuzz clang size tree svm gicv3 gicv2
 check-unit:
 	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree
 check-hosts:
 	$Q ci/check.sh svm gicv3 gicv2
 check-firmware:
 	$Q ci/check.sh fw-svm fw-gicv3 fw-gicv2
-check-unit-x86 check-unit-arm64 check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz check-size: check-%:
+check-unit-x86 check-unit-arm64 check-img check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz check-crash check-size: check-%:
 	$Q ci/check.sh $*
 
 # --- figures ---
@@ -182,6 +185,7 @@ help:
 	'make demo [ARCH=...]      boot a Linux guest and show its console (in a test host where KVM is missing)' \
 	'make check                unit tests of both architectures, then the SVM, GICv3 and GICv2 test hosts' \
 	'make check-unit           unit and device tests only: no KVM, no root' \
+	'make check-crash          power failures under disk images, for two and a half minutes' \
 	'make check-hosts          the three test hosts; check-svm, check-gicv3, check-gicv2: one of them' \
 	'make check-firmware       UEFI, U-Boot and installers in the three test hosts' \
 	'make check-vtx            the VT-x test host' \

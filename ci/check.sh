@@ -3,6 +3,8 @@
 #
 #   unit-x86 unit-arm64   unit and device tests with sanitizers, or through qemu-user for the foreign architecture
 #   fuzz                  fuzz targets on their corpus and some mutations, with sanitizers
+#   img                   skep img against qemu-img and qemu-io, sanitized, and the foreign architecture's through qemu-user
+#   crash                 disk images after power failures, for two and a half minutes
 #   clang                 both architectures build with clang, warnings being errors
 #   size                  the static binaries of both architectures are at most 2 MiB
 #   tree                  rules of the source tree
@@ -86,6 +88,34 @@ fuzz() {
 	tests/fuzz/run.sh fuzz "${targets[@]}"
 }
 
+img() {
+	local arch emu passed=0 failed=0 counts p f
+	ci/setup.sh test hosts || return 1
+	for arch in x86 arm64; do
+		emu=
+		if [ "$arch" = "$host" ]; then
+			build "ARCH=$arch" SAN=address,undefined all || return 1
+			bin=build/$arch/san-address-undefined/skep
+		else
+			build "ARCH=$arch" all || return 1
+			bin=build/$arch/skep
+			emu=qemu-$(sed 's/x86/x86_64/; s/arm64/aarch64/' <<<"$arch")-static
+		fi
+		# shellcheck disable=SC2086
+		counts=$(tests/img/run.sh "img-$arch" $emu $bin)
+		grep -vE '^[0-9]+ passed' <<<"$counts"
+		read -r p _ f _ <<<"$(tail -n 1 <<<"$counts")"
+		passed=$((passed + p)) failed=$((failed + f))
+	done
+	echo "$passed passed, $failed failed"
+}
+
+# Seeds follow the day, so that no two days try the same; the failing one is printed.
+crash() {
+	build "ARCH=$host" crash || return 1
+	timeout 600 "build/$host/tests/crash/crash" -t 150 -s "${CRASH_SEED:-$(date +%j000)}" 2>&1
+}
+
 clang() {
 	local arch passed=0 failed=0
 	ci/setup.sh clang || return 1
@@ -120,9 +150,11 @@ size() {
 group() {
 	case $1 in
 	unit-x86 | unit-arm64) unit "${1#unit-}" ;;
+	img) img ;;
 	clang) clang ;;
 	size) size ;;
 	fuzz) fuzz ;;
+	crash) crash ;;
 	tree) ci/tree.sh ;;
 	svm | gicv3 | gicv2 | vtx) scenarios "$1" ;;
 	fw-svm | fw-gicv3 | fw-gicv2) firmware "${1#fw-}" ;;

@@ -9,7 +9,7 @@ set -eu
 # shellcheck source=ci/apt.sh
 . "$(dirname "$0")/apt.sh"
 
-LIBS="libfdt-dev libelf-dev libjansson-dev liburing-dev zlib1g-dev"
+LIBS="libfdt-dev libelf-dev libjansson-dev liburing-dev zlib1g-dev libzstd-dev"
 
 group_packages() {
 	case $1 in
@@ -20,7 +20,7 @@ group_packages() {
 		x86) echo "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 		arm64) echo "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
 		esac ;;
-	test) echo "check qemu-user-static device-tree-compiler acpica-tools python3 shellcheck" ;;
+	test) echo "check qemu-user-static device-tree-compiler acpica-tools python3 shellcheck qemu-utils" ;;
 	hosts) echo "qemu-system-x86 qemu-system-arm qemu-user-static python3 gzip xz-utils kmod" ;;
 	firmware) echo "mtools gdisk xorriso" ;;
 	vtx) echo "bochs bochsbios vgabios isolinux syslinux-common xorriso" ;;

@@ -29,7 +29,7 @@ kvm_headers() { grep -rln 'linux/kvm.h' devices loaders arch --include='*.[ch]' 
 long_files() { sources | xargs wc -l | awk '$2 != "total" && $1 > 800 { print $2": "$1" lines" }'; }
 untested() {
 	local f t
-	for f in common/*.c common/*/*.c devices/*.c devices/*/*.c loaders/*.c loaders/*/*.c; do
+	for f in common/*.c common/*/*.c devices/*.c devices/*/*.c devices/*/*/*.c loaders/*.c loaders/*/*.c; do
 		t=tests/unit/${f%.c}_test.c
 		[ -e "$t" ] || grep -qsF " $f" tests/unit/covered-elsewhere || echo "$f has no $t and is not in tests/unit/covered-elsewhere"
 	done

@@ -74,6 +74,7 @@ struct arch_info {
 	const struct board *const *boards;      /* NULL-terminated; [0] is the default */
 	uint16_t host_bridge_vendor, host_bridge_device;        /* PCI IDs firmware looks for at 0:0.0 */
 	const char *serial_class;               /* chips behind -l comN */
+	const char *cdrom_class;                /* of --cdrom: what the packaged UEFI can start from */
 	/* -EINVAL (reported) when the memory size cannot be placed. */
 	int (*memmap)(const struct conf *, struct memmap *out);
 	/* GSI of a conventional PCI interrupt: slot 0..31, pin 0 (INTA#) .. 3. */

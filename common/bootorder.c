@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "common/conf.h"
-#include "common/device.h"
 #include "common/log.h"
 #include "common/util.h"
 #include "common/vm.h"
+#include "devices/block/disk.h"
 
 #define SECTOR 512
 #define MBR_MAGIC 0xaa55                /* little-endian, at 510 */
@@ -46,28 +46,27 @@ bool boot_sector_present(const char *path)
 	return false;
 }
 
-static bool is_disk(const struct device *d)
-{
-	return !strcmp(d->cls->name, "virtio-blk");
-}
-
-/* The device that reads the installation medium; cli_place_pending() has seen to it that there is one. */
-static const struct device *find_iso(const struct vm *vm, const char *iso)
+/* The first disk a test likes. */
+static bool find_disk(const struct vm *vm, bool (*like)(const struct disk_place *, const char *), const char *arg, struct disk_place *out)
 {
 	for (unsigned i = 0; i < vm->ndevs; i++) {
-		const char *path = is_disk(vm->devs[i]) ? dev_opt_str(vm->devs[i], "path") : NULL;
-		if (path && !strcmp(path, iso))
-			return vm->devs[i];
+		for (unsigned n = 0; disk_of_device(vm->devs[i], n, out); n++) {
+			if (out->path && like(out, arg))
+				return true;
+		}
 	}
-	return NULL;
+	return false;
 }
 
-static const struct device *find_disk(const struct vm *vm)
+/* What reads the installation medium; cli_place_pending() has seen to it that there is one. */
+static bool is_iso(const struct disk_place *p, const char *iso)
 {
-	for (unsigned i = 0; i < vm->ndevs; i++)
-		if (is_disk(vm->devs[i]) && !dev_opt_bool(vm->devs[i], "ro"))
-			return vm->devs[i];
-	return NULL;
+	return !strcmp(p->path, iso);
+}
+
+static bool is_writable(const struct disk_place *p, const char *unused UNUSED)
+{
+	return !p->read_only;
 }
 
 static bool bootindex(const struct conf *conf, const char *id, uint64_t *out)
@@ -80,45 +79,90 @@ static bool bootindex(const struct conf *conf, const char *id, uint64_t *out)
 	return text && !opt_parse_u64(&row, text, out, why, sizeof(why));
 }
 
-/* Inserts by index; the first n of out are in order. */
-static void insert(const struct device **out, uint64_t *index, unsigned n, const struct device *d, uint64_t place)
+struct order {
+	struct boot_entry *out;
+	uint64_t index[BOOT_ORDER_MAX];
+	unsigned n, max;
+	const struct boot_entry *skip;
+	unsigned nskip;
+};
+
+static bool same(const struct boot_entry *a, const struct boot_entry *b)
 {
-	for (; n && index[n - 1] > place; n--) {
-		out[n] = out[n - 1];
-		index[n] = index[n - 1];
-	}
-	out[n] = d;
-	index[n] = place;
+	return a->dev == b->dev && a->unit == b->unit;
 }
 
-static unsigned explicit_order(const struct vm *vm, const struct device *const skip[2], const struct device **out, unsigned max)
+/* Inserts by the index its key gives it; without one it is left out. */
+static void insert(struct order *o, const struct vm *vm, const char *id, struct boot_entry e)
 {
-	uint64_t index[BOOT_ORDER_MAX], place;
-	unsigned n = 0;
+	uint64_t place;
+	unsigned n = o->n;
 
-	for (unsigned i = 0; i < vm->ndevs && n < MIN(max, BOOT_ORDER_MAX); i++) {
-		const struct device *d = vm->devs[i];
-		if (d != skip[0] && d != skip[1] && bootindex(vm->conf, d->id, &place))
-			insert(out, index, n++, d, place);
+	for (unsigned i = 0; i < o->nskip; i++) {
+		if (same(&o->skip[i], &e))
+			return;
 	}
-	return n;
+	if (o->n == o->max || !bootindex(vm->conf, id, &place))
+		return;
+	for (; n && o->index[n - 1] > place; n--) {
+		o->out[n] = o->out[n - 1];
+		o->index[n] = o->index[n - 1];
+	}
+	o->out[n] = e;
+	o->index[n] = place;
+	o->n++;
 }
 
-unsigned boot_order(const struct vm *vm, const struct device **out, unsigned max)
+static void insert_device(struct order *o, const struct vm *vm, const struct device *d)
+{
+	struct disk_place p;
+	char id[80];
+	unsigned n;
+
+	for (n = 0; disk_of_device(d, n, &p); n++) {
+		const int len = (int)strlen(p.prefix);
+
+		/* "port.1." is the prefix of its options. */
+		snprintf(id, sizeof(id), "%s%s%.*s", d->id, len ? "." : "", len ? len - 1 : 0, p.prefix);
+		insert(o, vm, id, (struct boot_entry){ d, p.unit });
+	}
+	if (n == 0)
+		insert(o, vm, d->id, (struct boot_entry){ d, 0 });
+}
+
+/* Those in out[] already are not listed again. */
+static unsigned explicit_order(const struct vm *vm, const struct boot_entry *skip, unsigned nskip, struct boot_entry *out, unsigned max)
+{
+	struct order o = { .out = out, .max = MIN(max, BOOT_ORDER_MAX), .skip = skip, .nskip = nskip };
+
+	for (unsigned i = 0; i < vm->ndevs; i++)
+		insert_device(&o, vm, vm->devs[i]);
+	return o.n;
+}
+
+unsigned boot_order(const struct vm *vm, struct boot_entry *out, unsigned max)
 {
 	const char *path = conf_str(vm->conf, "install.iso");
-	const struct device *iso = path ? find_iso(vm, path) : NULL, *disk = iso ? find_disk(vm) : NULL;
-	const struct device *skip[2] = { iso, disk };
-	unsigned n = 0;
+	struct disk_place iso, disk;
+	struct boot_entry first[2];
+	unsigned nfirst = 0, n;
 
-	if (iso && max) {
-		bool install = !disk || conf_bool(vm->conf, "install.force") || !boot_sector_present(dev_opt_str(disk, "path"));
-		log_info("firmware", "starts from %s", install ? path : dev_opt_str(disk, "path"));
-		out[n++] = install ? iso : disk;
-		if (install && disk && n < max)
-			out[n++] = disk;
+	if (path && max && find_disk(vm, is_iso, path, &iso)) {
+		const bool have = find_disk(vm, is_writable, NULL, &disk);
+		const bool install = !have || conf_bool(vm->conf, "install.force") || !boot_sector_present(disk.path);
+
+		log_info("firmware", "starts from %s", install ? path : disk.path);
+		first[nfirst++] = (struct boot_entry){ iso.dev, iso.unit };
+		if (have)
+			first[nfirst++] = (struct boot_entry){ disk.dev, disk.unit };
+		out[0] = first[install ? 0 : 1];
+		n = 1;
+		if (install && have && n < max)
+			out[n++] = first[1];
+	} else {
+		n = 0;
 	}
-	return n + explicit_order(vm, skip, out + n, max - n);
+	return n + explicit_order(vm, first, nfirst, out + n, max - n);
 }
 
 struct check {
@@ -132,17 +176,15 @@ static void check_key(const char *key, const char *value UNUSED, const char *ori
 {
 	struct check *c = arg;
 	const char *dot = strrchr(key, '.');
-	char id[40], ro[48];
+	char id[40];
 	uint64_t place;
-	bool on = false;
+	bool writable;
 
 	if (c->err || !dot || dot - key >= (int)sizeof(id))
 		return;
 	snprintf(id, sizeof(id), "%.*s", (int)(dot - key), key);
-	if (!strcmp(dot, ".device") && conf_raw(c->conf, key) && !strcmp(conf_raw(c->conf, key), "virtio-blk")) {
-		snprintf(ro, sizeof(ro), "%s.ro", id);
-		c->disks += !conf_raw(c->conf, ro) || (!opt_parse_bool(conf_raw(c->conf, ro), &on) && !on);
-	}
+	if (disk_of_key(c->conf, key, &writable))
+		c->disks += writable;
 	if (strcmp(dot, ".bootindex") || !bootindex(c->conf, id, &place) || place >= NELEM(c->seen))
 		return;
 	if (c->seen[place][0])

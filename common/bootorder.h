@@ -11,11 +11,16 @@ struct conf;
 struct device;
 struct vm;
 
+struct boot_entry {
+	const struct device *dev;
+	unsigned unit;                  /* which of its disks: port, target; 0 where there is one, or none */
+};
+
 /*
- * The devices firmware is told to start from, the first one first; 0 when it is left to firmware.  Looks at the first
- * disk's boot sector each time it is called with an install.iso: once for each boot.  Up to max devices.
+ * What firmware is told to start from, the first one first; 0 when it is left to firmware.  Looks at the first
+ * disk's boot sector each time it is called with an install.iso: once for each boot.  Up to max entries.
  */
-unsigned boot_order(const struct vm *, const struct device **out, unsigned max);
+unsigned boot_order(const struct vm *, struct boot_entry *out, unsigned max);
 #define BOOT_ORDER_MAX 32
 
 /* Refuses a bootindex that two devices have, and an installation without a disk.  0 or -EINVAL (reported). */

@@ -18,7 +18,7 @@ struct cli_opt {
 	char letter;                    /* 0: none */
 	const char *name;               /* long form without "--"; NULL: none */
 	const char *arg;                /* form of the argument; NULL: takes none */
-	const char *key;                /* configuration key it sets; with cli_opt_auto: the device class */
+	const char *key;                /* configuration key it sets; with cli_opt_auto: the device class, NULL: a CD's */
 	const char *value;              /* what a flag sets it to */
 	/* Instead of setting `key`.  0, CLI_ANSWERED or -EINVAL (reported). */
 	int (*fn)(struct cli *, const struct cli_opt *, const char *arg, const char *origin);

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "common/vm.h"
+#include "devices/block/disk.h"
 
 #define FIRST_FREE_SLOT 2       /* 0: host bridge; 1: where bhyve's recipes have the LPC bridge */
 #define LPC_SLOT 31             /* q35's own LPC bridge */
@@ -180,11 +181,17 @@ int cli_opt_slot(struct cli *c, const struct cli_opt *o UNUSED, const char *arg,
 	return err;
 }
 
+/* The class of an option that takes the next free slot; a CD is another one where firmware knows no other. */
+static const char *auto_class(const struct cli *c, const struct cli_opt *o)
+{
+	return o->key ? o->key : conf_arch(c->conf)->cdrom_class;
+}
+
 /* Placed at the end, when every slot named on the line or in a file is known. */
 int cli_opt_auto(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)
 {
 	if (!strcmp(arg, "help"))
-		return answer(c, o->key, origin);
+		return answer(c, auto_class(c, o), origin);
 	if (c->npending == CLI_PENDING_MAX)
 		return err_msg(-EINVAL, "%s: more than %d devices without a slot: name slots with -s", origin, CLI_PENDING_MAX);
 	c->pending[c->npending].opt = o;
@@ -226,7 +233,7 @@ static int place_one(struct cli *c, const struct cli_opt *o, const char *arg, un
 	p.slot = *slot;
 	if (asprintf(&words, "%s%s%s", arg, o->value ? "," : "", o->value ? o->value : "") < 0)
 		return -ENOMEM;
-	err = add_device(c, &p, o->key, words, origin);
+	err = add_device(c, &p, auto_class(c, o), words, origin);
 	free(words);
 	return err;
 }
@@ -240,14 +247,9 @@ struct find_medium {
 static void find_medium(const char *key, const char *value, const char *origin UNUSED, void *arg)
 {
 	struct find_medium *f = arg;
-	size_t n = strlen(key);
-	char ro[64];
-	bool on = false;
+	bool writable;
 
-	if (strncmp(key, "pci.", 4) || n < 5 || n >= sizeof(ro) || strcmp(key + n - 5, ".path") || strcmp(value, f->path))
-		return;
-	snprintf(ro, sizeof(ro), "%.*s.ro", (int)(n - 5), key);
-	f->found |= conf_raw(f->conf, ro) && !opt_parse_bool(conf_raw(f->conf, ro), &on) && on;
+	f->found |= !strcmp(value, f->path) && disk_of_key(f->conf, key, &writable) && !writable;
 }
 
 /* The key install.iso brings its own read-only disk, unless the medium is attached as one already. */

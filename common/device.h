@@ -57,6 +57,8 @@ struct device_class {
 	/* Checks and rebuilds computed state after a load; -EINVAL (reported) refuses the image. */
 	int (*loaded)(struct device *);
 	struct chardev *(*chardev)(struct device *);    /* serial ports: what stands behind the line; NULL: no such port */
+	/* Disk drives: another medium in drive `unit`, or none (path NULL).  0 or -errno (reported).  Loop thread. */
+	int (*medium)(struct device *, unsigned unit, const char *path);
 	bool pci;                               /* instance embeds struct pci_dev (devices/pci/pci.h) */
 	bool self_locking;                      /* the bus does not take dev->lock around the ops */
 };

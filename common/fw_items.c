@@ -21,6 +21,7 @@
 #include "common/smbios.h"
 #include "common/vm.h"
 #include "devices/fw_cfg.h"
+#include "devices/nvme/nvme_boot.h"
 #include "devices/pci/pci.h"
 
 #define USER_FILE_MAX MIB(64)
@@ -28,36 +29,59 @@
 
 /* --- boot order --- */
 
+/*
+ * A "%x" in what is below stands for the disk's port or target.  EDK2 knows a namespace below this node only, whatever
+ * the controller is, and by its EUI-64.
+ */
 static const struct {
 	const char *cls, *node, *below;
 } boot_nodes[] = {
 	{ "virtio-blk", "scsi", "/disk@0,0" },
+	{ "virtio-scsi", "scsi", "/channel@0/disk@%x,0" },
+	{ "ahci", "pci8086,2922", "/drive@%x/disk@0" },
+	{ "ahci-hd", "pci8086,2922", "/drive@0/disk@0" },
+	{ "ahci-cd", "pci8086,2922", "/drive@0/disk@0" },
+	{ "nvme", "pci8086,5845", NULL },
 	{ "virtio-net", "ethernet", "/ethernet-phy@0" },
 };
 
-static void add_path(struct blob *b, const struct device *d)
+/* "/drive@%x/disk@0" with its number. */
+static void below_fill(char *out, size_t len, const char *below, const struct boot_entry *e)
 {
+	const char *at = below ? strstr(below, "%x") : NULL;
+
+	if (!below)
+		snprintf(out, len, "/namespace@1,%" PRIx64, nvme_boot_eui64(e->dev));
+	else if (at)
+		snprintf(out, len, "%.*s%x%s", (int)(at - below), below, e->unit, at + 2);
+	else
+		snprintf(out, len, "%s", below);
+}
+
+static void add_path(struct blob *b, const struct boot_entry *e)
+{
+	const struct device *d = e->dev;
 	const struct pci_dev *pci = (const struct pci_dev *)d;
-	char path[96], fn[8] = "";
+	char path[128], below[64], fn[8] = "";
 
 	if (pci->fn)
 		snprintf(fn, sizeof(fn), ",%x", pci->fn);
 	for (unsigned i = 0; i < NELEM(boot_nodes); i++) {
 		if (strcmp(d->cls->name, boot_nodes[i].cls) != 0)
 			continue;
-		int n = snprintf(path, sizeof(path), "%s/pci@i0cf8/%s@%x%s%s", b->len ? "\n" : "", boot_nodes[i].node, pci->slot, fn,
-				 boot_nodes[i].below);
+		below_fill(below, sizeof(below), boot_nodes[i].below, e);
+		int n = snprintf(path, sizeof(path), "%s/pci@i0cf8/%s@%x%s%s", b->len ? "\n" : "", boot_nodes[i].node, pci->slot, fn, below);
 		blob_add(b, path, (size_t)n);
 	}
 }
 
 void fw_items_bootorder(const struct vm *vm, struct blob *out)
 {
-	const struct device *order[BOOT_ORDER_MAX];
+	struct boot_entry order[BOOT_ORDER_MAX];
 	unsigned n = boot_order(vm, order, BOOT_ORDER_MAX);
 
 	for (unsigned i = 0; i < n; i++)
-		add_path(out, order[i]);
+		add_path(out, &order[i]);
 	if (out->len)
 		blob_u8(out, 0);
 }

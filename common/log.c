@@ -11,6 +11,8 @@
 
 #include "common/loop.h"
 
+#define TEXT_MAX 5120u                  /* a sentence with a path of the longest kind */
+
 static struct {
 	pthread_mutex_t lock;
 	int fd;
@@ -86,7 +88,7 @@ static void log_vmsg(enum log_level level, const char *sub, const char *fmt, va_
 {
 	if (level > sink.stderr_level && (sink.fd < 0 || level > sink.file_level))
 		return;
-	char text[1024], line[1200];
+	char text[TEXT_MAX], line[TEXT_MAX + 128];
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (level <= sink.stderr_level && divert.fn)
 		divert.fn(divert.arg, level, text);
@@ -119,7 +121,7 @@ void log_msg(enum log_level level, const char *subsystem, const char *fmt, ...)
 int err_sys(const char *fmt, ...)
 {
 	int err = errno;
-	char text[900];
+	char text[TEXT_MAX - 128];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

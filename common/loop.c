@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -14,6 +15,10 @@
 #include "common/util.h"
 
 #define BATCH 32
+/* Of polling: as long as a sleep and a wake-up cost, all in all, and what a descriptor may have to wait for it. */
+#define POLL_MIN_NS 4000u
+#define POLL_MAX_NS 64000u
+#define POLL_FDS_NS 100000u
 
 struct ev {
 	struct loop *loop;
@@ -31,12 +36,28 @@ struct post {
 	struct post *next;
 };
 
+struct poller {
+	struct loop *loop;
+	const struct poller_ops *ops;
+	void *arg;
+	bool awake, dead;
+	bool worked;                    /* since the loop slept last */
+	uint64_t window;                /* ns to go on asking when there is nothing */
+	uint64_t until, rested_at;      /* CLOCK_MONOTONIC */
+	struct poller *next;
+};
+
 struct loop {
 	int epfd, wake_fd;
 	bool stop;                      /* under lock */
 	pthread_mutex_t lock;           /* posts, stop, and the list of events */
 	struct post *first, **last;
 	struct ev *all;
+	/* The loop thread's, but for additions at the head, which are under lock. */
+	struct poller *pollers;
+	unsigned nawake;
+	pthread_t thread;               /* that of the last loop_step() */
+	uint64_t woke_at;               /* when the last sleep ended; kept while there are pollers */
 };
 
 uint64_t now_ns(void)
@@ -80,11 +101,26 @@ static void free_events(struct loop *l, bool only_dead)
 	}
 }
 
+static void free_pollers(struct loop *l, bool only_dead)
+{
+	struct poller **at = &l->pollers;
+	while (*at) {
+		struct poller *p = *at;
+		if (only_dead && !p->dead) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		free(p);
+	}
+}
+
 void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
 	free_events(l, false);
+	free_pollers(l, false);
 	while (l->first) {
 		struct post *p = l->first;
 		l->first = p->next;
@@ -221,12 +257,121 @@ static void ev_dispatch(struct ev *ev, uint32_t events)
 	ev->fn(ev->arg, events);
 }
 
+/* --- Polling --- */
+
+struct poller *poller_new(struct loop *l, const struct poller_ops *ops, void *arg)
+{
+	struct poller *p = malloc(sizeof(*p));
+	if (!p)
+		return NULL;
+	*p = (struct poller){ .ops = ops, .arg = arg };
+	pthread_mutex_lock(&l->lock);
+	p->loop = l;
+	p->next = l->pollers;
+	__atomic_store_n(&l->pollers, p, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&l->lock);
+	return p;
+}
+
+void poller_free(struct poller *p)
+{
+	if (!p || p->dead)
+		return;
+	if (p->awake)
+		p->loop->nawake--;
+	p->awake = false;
+	p->dead = true;
+}
+
+/* A sleep that was shorter than the longest time to poll would have been better polled; a longer one would not. */
+void poller_notified(struct poller *p)
+{
+	if (p->worked || p->awake)
+		return;
+	if (p->loop->woke_at - p->rested_at > POLL_MAX_NS)
+		p->window = 0;
+	else
+		p->window = p->window ? MIN(2 * p->window, POLL_MAX_NS) : POLL_MIN_NS;
+}
+
+bool poller_wake(struct poller *p)
+{
+	if (p->dead || __atomic_load_n(&p->loop->thread, __ATOMIC_RELAXED) != pthread_self())
+		return false;
+	p->worked = true;
+	if (p->awake || p->window == 0)
+		return p->awake;
+	p->awake = true;
+	p->until = 0;
+	p->loop->nawake++;
+	return true;
+}
+
+static bool poll_one(struct loop *l, struct poller *p, uint64_t now)
+{
+	if (p->ops->poll(p->arg)) {
+		p->until = 0;           /* from the next look at the clock on */
+		return true;
+	}
+	if (p->until == 0) {
+		p->until = now + p->window;
+	} else if (now >= p->until && p->awake) {
+		p->awake = false;
+		l->nawake--;
+		p->ops->rest(p->arg);
+	}
+	return false;
+}
+
+/* Until all are at rest (false) or descriptors want to be looked at.  Who has had the CPU by a yield is asked once more. */
+static bool poll_run(struct loop *l)
+{
+	const uint64_t start = now_ns();
+	uint64_t now = start;
+
+	while (l->nawake && now - start < POLL_FDS_NS) {
+		bool any = false;
+
+		l->woke_at = now;
+		for (struct poller *p = __atomic_load_n(&l->pollers, __ATOMIC_ACQUIRE); p; p = p->next) {
+			if (p->awake)
+				any |= poll_one(l, p, now);
+		}
+		if (!any && l->nawake)
+			sched_yield();
+		now = now_ns();
+	}
+	return l->nawake;
+}
+
+/* Sleeps are only measured from here on for sources that were at work. */
+static void poll_sleeping(struct loop *l)
+{
+	const uint64_t now = now_ns();
+
+	for (struct poller *p = __atomic_load_n(&l->pollers, __ATOMIC_ACQUIRE); p; p = p->next) {
+		if (p->worked && !p->awake) {
+			p->rested_at = now;
+			p->worked = false;
+		}
+	}
+}
+
 int loop_step(struct loop *l, int timeout_ms)
 {
 	struct epoll_event e[BATCH];
+	const bool polls = __atomic_load_n(&l->pollers, __ATOMIC_ACQUIRE);
+
+	__atomic_store_n(&l->thread, pthread_self(), __ATOMIC_RELAXED);
+	if (l->nawake && poll_run(l))
+		timeout_ms = 0;
+	if (polls)
+		poll_sleeping(l);
 	int n = epoll_wait(l->epfd, e, BATCH, timeout_ms);
 	if (n < 0 && errno != EINTR)
 		return err_sys("event loop: epoll_wait");
+	if (polls)
+		l->woke_at = now_ns();
 	for (int i = 0; i < n; i++) {
 		struct ev *ev = e[i].data.ptr;
 		if (!ev)
@@ -236,6 +381,7 @@ int loop_step(struct loop *l, int timeout_ms)
 	}
 	pthread_mutex_lock(&l->lock);
 	free_events(l, true);
+	free_pollers(l, true);
 	pthread_mutex_unlock(&l->lock);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #ifndef COMMON_LOOP_H
 #define COMMON_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
@@ -28,6 +29,24 @@ void ev_arm(struct ev *, uint64_t delay_ns);
 void ev_del(struct ev *);
 /* Runs fn once on the loop's thread, in order of posting.  Any thread.  0 or -ENOMEM. */
 int ev_post(struct loop *, ev_fn *, void *arg);
+
+/*
+ * Polling: a source whose work comes in quick succession is asked for a few microseconds more before the loop sleeps;
+ * meanwhile it need not notify, which saves both sides system calls and exits.  Only sources that were at work lately are
+ * asked; the time grows for those whose sleeps turn out short, and is none for the others.  Between two rounds the
+ * loop yields the CPU, and other descriptors are looked at in between.
+ */
+struct poller;
+struct poller_ops {
+	bool (*poll)(void *arg);                /* does what there is to do; false: nothing was */
+	void (*rest)(void *arg);                /* notify again from now on; what came before must still be noticed */
+};
+struct poller *poller_new(struct loop *, const struct poller_ops *, void *arg);         /* NULL: no memory.  As ev_fd. */
+void poller_free(struct poller *);              /* as ev_del */
+/* The source has notified: how long one polls next time depends on how long that took.  Loop thread. */
+void poller_notified(struct poller *);
+/* The source is at work.  True: it is polled from now on, until rest(); false, and always on other threads: it has to notify. */
+bool poller_wake(struct poller *);
 
 uint64_t now_ns(void);                          /* CLOCK_MONOTONIC */
 

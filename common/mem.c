@@ -115,6 +115,18 @@ void *mem_at(const struct guest_mem *m, uint64_t gpa, uint64_t len)
 	return r->hva + (gpa - r->gpa);
 }
 
+bool mem_gpa_of(const struct guest_mem *m, const void *hva, uint64_t *gpa)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		const uint64_t off = (uintptr_t)hva - (uintptr_t)m->r[i].hva;   /* below the region wraps to a huge number */
+		if (off < m->r[i].len_bytes) {
+			*gpa = m->r[i].gpa + off;
+			return true;
+		}
+	}
+	return false;
+}
+
 uint64_t mem_run(const struct guest_mem *m, uint64_t gpa)
 {
 	const struct mem_region *r = region_of(m, gpa);

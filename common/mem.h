@@ -43,6 +43,8 @@ void mem_fini(struct guest_mem *);
  * The guest may change what is there at any time: copy once, check the copy, use the copy.
  */
 void *mem_at(const struct guest_mem *, uint64_t gpa, uint64_t len);
+/* The guest-physical address of what mem_at() gave; false: it lies in no region. */
+bool mem_gpa_of(const struct guest_mem *, const void *hva, uint64_t *gpa);
 /* Bytes from gpa to the end of its region; 0 when gpa is not RAM. */
 uint64_t mem_run(const struct guest_mem *, uint64_t gpa);
 /* Copies; false (nothing copied) when any byte is not RAM. */

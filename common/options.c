@@ -85,11 +85,6 @@ const struct conf_refusal conf_refused_keys[] = {
 #define NET_REMEDY " is not in this version; use virtio-net"
 #define DISPLAY_REMEDY " is not in this version; use the serial console"
 const struct conf_refusal conf_refused_classes[] = {
-	{ "ahci", NULL, "the AHCI controller" DISK_REMEDY },
-	{ "ahci-hd", NULL, "the AHCI disk" DISK_REMEDY },
-	{ "ahci-cd", NULL, "the AHCI CD-ROM drive is not in this version; attach the image with virtio-blk,FILE,ro" },
-	{ "nvme", NULL, "the NVMe controller" DISK_REMEDY },
-	{ "virtio-scsi", NULL, "the virtio SCSI controller" DISK_REMEDY },
 	{ "e1000", NULL, "the Intel e1000" NET_REMEDY },
 	{ "virtio-9p", NULL, "sharing host directories is not in this version; use a disk image" },
 	{ "virtio-input", NULL, "virtio input" DISPLAY_REMEDY },
@@ -135,8 +130,8 @@ const struct cli_opt cli_run_opts[] = {
 	  .help = "network card (virtio-net) on the next free slot" },
 	{ .name = "console", .arg = "BACKEND", .fn = cli_opt_console, .group = CLI_DEVICES,
 	  .help = "connect the first serial port (default: stdio, when nothing else uses it)" },
-	{ .name = "cdrom", .arg = "ISO[,CONF]", .key = "virtio-blk", .value = "ro=true", .fn = cli_opt_auto, .group = CLI_DEVICES,
-	  .help = "CD-ROM image (read-only virtio-blk) on the next free slot" },
+	{ .name = "cdrom", .arg = "ISO[,CONF]", .value = "ro=true", .fn = cli_opt_auto, .group = CLI_DEVICES,
+	  .help = "CD-ROM image (x86: ahci-cd; arm64: read-only virtio-blk) on the next free slot" },
 
 	{ .name = "kernel", .arg = "FILE", .key = "kernel", .group = CLI_BOOT,
 	  .help = "kernel to start; its own header tells which kind it is" },

@@ -18,14 +18,17 @@
 
 #include "common/bootorder.h"
 #include "common/conf.h"
+#include "common/ctl.h"
 #include "common/firmware.h"
 #include "common/fw_items.h"
 #include "common/kvm.h"
 #include "common/log.h"
 #include "common/rundir.h"
+#include "devices/block/block.h"
 #include "devices/fw_cfg.h"
 #include "devices/pci/pci.h"
 #include "loaders/freebsd/freebsd.h"
+
 
 const char *const vm_cause_names[CAUSES] = {
 	[CAUSE_NONE] = "none", [CAUSE_POWEROFF] = "guest-poweroff", [CAUSE_RESET] = "guest-reset", [CAUSE_CRASH] = "guest-crash",
@@ -291,6 +294,7 @@ static int catch_signals(struct vm *vm)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGCONT);
 	pthread_sigmask(SIG_BLOCK, &set, &vm->old_mask);
 	vm->sig_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return vm->sig_fd < 0 ? err_sys("signalfd") : 0;
@@ -397,7 +401,45 @@ void vm_resume(struct vm *vm)
 		if (vm->devs[i]->cls->resume)
 			vm->devs[i]->cls->resume(vm->devs[i]);
 	}
+	blk_resume_all(vm);
 	vcpus_resume(vm);
+}
+
+/* Loop thread, posted by vm_stop_for(). */
+static void handle_stop(void *arg, uint32_t events)
+{
+	struct vm *vm = arg;
+	(void)events;
+	pthread_mutex_lock(&vm->req_lock);
+	vm->stop_posted = false;
+	bool ends = vm->cause != CAUSE_NONE;
+	pthread_mutex_unlock(&vm->req_lock);
+	if (ends || vm->stopped)
+		return;
+	vm->stopped = true;
+	vm_pause(vm);
+	log_info("vm", "stopped: %s", vm->stop_text);
+}
+
+void vm_stop_for(struct vm *vm, const char *reason)
+{
+	pthread_mutex_lock(&vm->req_lock);
+	if (vm->cause == CAUSE_NONE && !vm->stop_posted) {
+		snprintf(vm->stop_text, sizeof(vm->stop_text), "%s", reason);
+		vm->stop_posted = true;
+		atomic_store(&vm->park_requested, true);
+		ev_post(vm->loop, handle_stop, vm);
+	}
+	pthread_mutex_unlock(&vm->req_lock);
+}
+
+void vm_continue(struct vm *vm)
+{
+	if (!vm->stopped)
+		return;
+	vm->stopped = false;
+	log_info("vm", "goes on after: %s", vm->stop_text);
+	vm_resume(vm);
 }
 
 /* The same process starts the guest anew; back ends stay as they are.  Everything is paused. */
@@ -474,6 +516,7 @@ static void handle_request(void *arg, uint32_t events)
 	vm->cause_text[0] = '\0';
 	vm->button_pressed = false;
 	pthread_mutex_unlock(&vm->req_lock);
+	vm->stopped = false;
 	if (!vm->prompt)
 		vm_resume(vm);
 }
@@ -504,7 +547,10 @@ void vm_guest_exit(struct vm *vm, int status, const char *device)
 	vm_request(vm, CAUSE_GUEST_EXIT, NULL, "%s: the guest asks for exit status %d", device, status & 0xff);
 }
 
-/* SIGTERM and SIGINT press the power button; a second one, or a machine without a listening guest, ends it. */
+/*
+ * SIGTERM and SIGINT press the power button; a second one, or a machine without a listening guest, ends it.  SIGCONT lets
+ * a machine go on that waits for the operator.
+ */
 static void on_signal(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
@@ -512,10 +558,14 @@ static void on_signal(void *arg, uint32_t events)
 	(void)events;
 	if (read(vm->sig_fd, &si, sizeof(si)) != sizeof(si))
 		return;
+	if (si.ssi_signo == SIGCONT) {
+		vm_continue(vm);
+		return;
+	}
 	vm->cause_signal = (int)si.ssi_signo;
 	vm->cause_pid = (int)si.ssi_pid;
 	bool polite = si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT;
-	if (polite && !vm->prompt && !vm->button_pressed && !vm->paused_for_good && arch_power_button(vm)) {
+	if (polite && !vm->prompt && !vm->button_pressed && !vm->paused_for_good && !vm->stopped && arch_power_button(vm)) {
 		vm->button_pressed = true;
 		log_info("vm", "signal %d from process %d: power button pressed", vm->cause_signal, vm->cause_pid);
 		return;
@@ -525,13 +575,24 @@ static void on_signal(void *arg, uint32_t events)
 
 int vm_run(struct vm *vm)
 {
+	struct ctl *ctl;
 	if (!ev_fd(vm->loop, vm->sig_fd, EPOLLIN, on_signal, vm))
 		return STATUS_FAILED;
 	if (!vm->prompt)
 		vm_resume(vm);
-	int err = loop_run(vm->loop);
+	int err = ctl_start(vm, &ctl);
+	/*
+	 * Where the loop shares a CPU with vCPUs, waking does not interrupt them (sched(7)): there is more to do each time, and
+	 * its share of the CPU is no smaller.  It is this thread's policy, and that of those it starts for I/O.
+	 */
+	const struct sched_param same = { 0 };
+	if (sched_setscheduler(0, SCHED_BATCH, &same) < 0)
+		log_debug("vm", "SCHED_BATCH: %s", strerror(errno));
+	if (!err)
+		err = loop_run(vm->loop);
 	vcpus_request_park(vm);
 	vcpus_wait_parked(vm);
+	ctl_stop(ctl);
 	if (err)
 		vm->status = STATUS_FAILED;
 	vm_write_exit_record(vm);

@@ -25,6 +25,7 @@ struct kvm_run;
 struct msi_table;
 struct prompt_console;
 struct pci_host;
+struct blk;
 
 /* Why a guest's run ended, or is about to; the order is no ranking. */
 enum vm_cause {
@@ -73,6 +74,7 @@ struct vm {
 	struct device **devs;           /* in order of creation */
 	unsigned ndevs;
 	struct pci_host *pci;
+	struct blk *disks;              /* devices/block/block.h; in order of opening */
 	struct irq_pin *pins;
 	struct msi_table *msi;          /* common/irq.c */
 	struct pending pending;         /* settings left for a start; conf is theirs and the run's */
@@ -103,6 +105,9 @@ struct vm {
 	int guest_status;               /* of CAUSE_GUEST_EXIT */
 	unsigned boots;                 /* guest starts in this process, 1 for the first */
 	bool paused_for_good;           /* a policy said pause */
+	bool stopped;                   /* by vm_stop_for(): paused until vm_continue() */
+	bool stop_posted;               /* under req_lock */
+	char stop_text[160];            /* why */
 	bool button_pressed;            /* a signal has pressed the power button in this run */
 	bool strict_io;                 /* a port nobody claims ends the VM */
 	int status;                     /* exit status, once the loop stops */
@@ -135,6 +140,10 @@ void vm_guest_exit(struct vm *, int status, const char *device);
 /* Parks every vCPU and returns when the last one is; then they run on.  Loop thread. */
 void vm_pause(struct vm *);
 void vm_resume(struct vm *);
+/* The host cannot go on without the operator: pauses the VM soon, until vm_continue().  Any thread, also under a device's lock. */
+void vm_stop_for(struct vm *, const char *reason);
+/* After vm_stop_for(): the guest runs on.  Nothing where the VM is not stopped.  Loop thread. */
+void vm_continue(struct vm *);
 
 /* --- common/vcpu.c, main thread --- */
 

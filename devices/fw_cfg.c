@@ -128,16 +128,6 @@ int fw_cfg_u32(struct device *d, uint16_t key, uint32_t v)
 
 /* --- the directory [QEMU-FWCFG "File Directory"] --- */
 
-static void put_be16(uint8_t *p, uint16_t v)
-{
-	put_le16(p, __builtin_bswap16(v));
-}
-
-static void put_be32(uint8_t *p, uint32_t v)
-{
-	put_le32(p, __builtin_bswap32(v));
-}
-
 static int name_order(const void *a, const void *b)
 {
 	return strcmp((const char *)a + DIR_NAME, (const char *)b + DIR_NAME);

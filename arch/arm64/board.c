@@ -108,6 +108,7 @@ const struct arch_info arch_arm64 = {
 	.boards = boards,
 	.host_bridge_vendor = 0x1b36, .host_bridge_device = 0x0008,     /* generic ECAM bridge */
 	.serial_class = "pl011",
+	.cdrom_class = "virtio-blk",            /* EDK2's ArmVirtQemu has no AHCI driver */
 	.memmap = memmap,
 	.pci_intx_gsi = pci_intx_gsi,
 	.add_fixed = add_fixed,

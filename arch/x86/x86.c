@@ -167,6 +167,7 @@ const struct arch_info arch_x86 = {
 	.boards = x86_boards,
 	.host_bridge_vendor = 0x8086, .host_bridge_device = 0x29c0,     /* MCH of Q35 */
 	.serial_class = "uart16550",
+	.cdrom_class = "ahci-cd",
 	.memmap = x86_memmap,
 	.pci_intx_gsi = x86_pci_intx_gsi,
 	.add_fixed = x86_add_fixed,

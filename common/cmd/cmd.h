@@ -25,7 +25,9 @@ int cmd_plan(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_console(int argc, char **argv);
+int cmd_ctl(int argc, char **argv);
 int cmd_config(int argc, char **argv);
+int cmd_img(int argc, char **argv);
 int cmd_nextboot(int argc, char **argv);
 int cmd_bhyveload(int argc, char **argv);       /* by that name only */
 int cmd_help(int argc, char **argv);

@@ -131,14 +131,15 @@ static void print_places(FILE *f, const struct vm *vm)
 static void print_firmware(FILE *f, const struct vm *vm)
 {
 	const char *vars = conf_str(vm->conf, "lpc.bootvars");
-	const struct device *order[BOOT_ORDER_MAX];
+	struct boot_entry order[BOOT_ORDER_MAX];
 	unsigned n = boot_order(vm, order, BOOT_ORDER_MAX);
 
 	fprintf(f, "  firmware     %s\n", conf_str(vm->conf, "lpc.bootrom"));
 	if (vars)
 		fprintf(f, "  variables    %s\n", vars);
 	for (unsigned i = 0; i < n; i++)
-		fprintf(f, "  %-12s %s, %s\n", i ? "" : "boot order", order[i]->id, order[i]->cls->name);
+		fprintf(f, order[i].unit ? "  %-12s %s, %s, disk %u\n" : "  %-12s %s, %s\n", i ? "" : "boot order", order[i].dev->id,
+			order[i].dev->cls->name, order[i].unit);
 }
 
 static void print_boot(FILE *f, const struct vm *vm)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -13,23 +14,27 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/util.h"
-#include "common/vm.h"
 #include "devices/block/pool.h"
 
 #define RING_ENTRIES 128
+#define LEN_MAX GIB(1)                  /* of one request with one buffer; the rest follows */
 
 struct req_list {
 	struct blk_req *head, **tail;
 };
 
 struct aio {
-	struct blk *blk;
+	struct aio_owner owner;
 	enum blk_aio kind;              /* AUTO until the first request has tried */
 	int efd;                        /* something completed: written by the ring and the pool */
 	struct ev *ev;
+	struct poller *poller;
+	bool quiet;                     /* it is polled: nobody writes the eventfd */
+	unsigned flying;                /* submitted, done() not called */
 	struct io_uring ring;
 	struct req_list backlog;        /* waiting for room in the ring */
 	struct req_list finished;       /* results known, done() not called */
+	bool running;                   /* aio_run() is under way */
 	struct pool pool;
 };
 
@@ -76,7 +81,9 @@ static bool transferred(struct blk_req *r, int64_t res)
 		r->ret = r->op == BLK_READ ? 0 : -EIO;
 		return true;
 	}
+	r->file_off += (uint64_t)res;
 	r->off += (uint64_t)res;
+	r->len -= (uint64_t)res;
 	r->niov = iov_skip(&r->iov, r->niov, (size_t)res);
 	r->ret = 0;
 	return r->niov == 0;
@@ -85,11 +92,11 @@ static bool transferred(struct blk_req *r, int64_t res)
 /* Kernels and file systems without per-write synchronisation get a second call. */
 static ssize_t write_stable(const struct blk_req *r)
 {
-	ssize_t n = pwritev2(r->fd, r->iov, (int)r->niov, (off_t)r->off, RWF_DSYNC);
+	ssize_t n = pwritev2(r->fd, r->iov, (int)r->niov, (off_t)r->file_off, RWF_DSYNC);
 
 	if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
 		return n;
-	n = pwritev(r->fd, r->iov, (int)r->niov, (off_t)r->off);
+	n = pwritev(r->fd, r->iov, (int)r->niov, (off_t)r->file_off);
 	return n > 0 && fdatasync(r->fd) < 0 ? -1 : n;
 }
 
@@ -100,11 +107,11 @@ static int64_t transfer(const struct blk_req *r)
 	if (r->op == BLK_FLUSH)
 		n = fdatasync(r->fd);
 	else if (r->op == BLK_READ)
-		n = preadv(r->fd, r->iov, (int)r->niov, (off_t)r->off);
+		n = preadv(r->fd, r->iov, (int)r->niov, (off_t)r->file_off);
 	else if (r->fua)
 		n = write_stable(r);
 	else
-		n = pwritev(r->fd, r->iov, (int)r->niov, (off_t)r->off);
+		n = pwritev(r->fd, r->iov, (int)r->niov, (off_t)r->file_off);
 	return n < 0 ? -errno : n;
 }
 
@@ -146,9 +153,9 @@ static void engine_choose(struct aio *a)
 	int err = uring_wanted(a->kind) ? uring_open(a) : -ENOSYS;
 
 	if (err && a->kind == BLK_AIO_URING)
-		log_warn("block", "disk '%s': io_uring: %s; using threads instead", a->blk->conf.path, strerror(-err));
+		log_warn("block", "disk '%s': io_uring: %s; using threads instead", a->owner.name, strerror(-err));
 	a->kind = err ? BLK_AIO_THREADS : BLK_AIO_URING;
-	log_debug("block", "disk '%s': I/O by %s", a->blk->conf.path, err ? "threads" : "io_uring");
+	log_debug("block", "disk '%s': I/O by %s", a->owner.name, err ? "threads" : "io_uring");
 }
 
 static bool uring_queue(struct aio *a, struct blk_req *r)
@@ -159,10 +166,16 @@ static bool uring_queue(struct aio *a, struct blk_req *r)
 		return false;
 	if (r->op == BLK_FLUSH)
 		io_uring_prep_fsync(e, r->fd, IORING_FSYNC_DATASYNC);
+	else if (r->op == BLK_READ && r->niov == 1)
+		io_uring_prep_read(e, r->fd, r->iov->iov_base, (unsigned)MIN(r->iov->iov_len, LEN_MAX), r->file_off);
 	else if (r->op == BLK_READ)
-		io_uring_prep_readv(e, r->fd, r->iov, r->niov, r->off);
+		io_uring_prep_readv(e, r->fd, r->iov, r->niov, r->file_off);
+	else if (r->niov == 1)
+		io_uring_prep_write(e, r->fd, r->iov->iov_base, (unsigned)MIN(r->iov->iov_len, LEN_MAX), r->file_off);
 	else
-		io_uring_prep_writev2(e, r->fd, r->iov, r->niov, r->off, r->fua ? RWF_DSYNC : 0);
+		io_uring_prep_writev(e, r->fd, r->iov, r->niov, r->file_off);
+	if (r->op == BLK_WRITE && r->fua)
+		e->rw_flags = RWF_DSYNC;
 	io_uring_sqe_set_data(e, r);
 	return true;
 }
@@ -177,7 +190,8 @@ static void uring_submit(struct aio *a)
 		list_take(&a->backlog);
 	if (io_uring_sq_ready(&a->ring))
 		io_uring_submit(&a->ring);
-	io_uring_cq_eventfd_toggle(&a->ring, true);
+	if (!a->quiet)
+		io_uring_cq_eventfd_toggle(&a->ring, true);
 	/* The kernel was short of something, or there is more than a ring full: again, soon. */
 	if ((io_uring_sq_ready(&a->ring) || a->backlog.head) && write(a->efd, &one, sizeof(one)) != sizeof(one))
 		return;         /* EAGAIN: the counter is full, so a wake-up is pending */
@@ -205,6 +219,7 @@ bool aio_is_uring(const struct aio *a)
 
 void aio_finish(struct aio *a, struct blk_req *r, int ret)
 {
+	a->flying++;
 	r->ret = ret;
 	list_add(&a->finished, r);
 }
@@ -216,6 +231,7 @@ void aio_submit(struct aio *a, struct blk_req *r)
 	if (a->kind != BLK_AIO_THREADS && a->ring.ring_fd < 0)
 		engine_choose(a);
 	if (!r->work && aio_is_uring(a)) {
+		a->flying++;
 		list_add(&a->backlog, r);
 		return;
 	}
@@ -224,31 +240,112 @@ void aio_submit(struct aio *a, struct blk_req *r)
 	err = pool_submit(&a->pool, r);
 	if (err)
 		aio_finish(a, r, err);
+	else
+		a->flying++;
 }
 
-/* Calls done() for everything that is finished; requests submitted from there are started, too. */
-static void aio_run(struct aio *a)
+static void pool_reap(struct aio *a)
 {
+	struct blk_req *r = pool_take(&a->pool), *next;
+
+	for (; r; r = next) {
+		next = r->next;
+		list_add(&a->finished, r);
+	}
+}
+
+/* --- Being polled --- */
+
+static void quiet_start(struct aio *a)
+{
+	a->quiet = poller_wake(a->poller);
+	if (!a->quiet)
+		return;
+	pool_quiet(&a->pool, true);
+	if (a->ring.ring_fd >= 0)
+		io_uring_cq_eventfd_toggle(&a->ring, false);
+}
+
+static bool is_ready(struct aio *a)
+{
+	return pool_ready(&a->pool) || (a->ring.ring_fd >= 0 && io_uring_cq_ready(&a->ring));
+}
+
+/*
+ * A completion that is being posted just now may see the eventfd disabled and yet be seen here only when its CPU's
+ * stores have arrived: the look at the queue comes a system call later.
+ */
+static void quiet_end(struct aio *a)
+{
+	static const uint64_t one = 1;
+
+	if (!a->quiet)
+		return;
+	a->quiet = false;
+	pool_quiet(&a->pool, false);
+	if (a->ring.ring_fd >= 0 && a->flying) {
+		io_uring_cq_eventfd_toggle(&a->ring, true);
+		sched_yield();
+	}
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (is_ready(a) && write(a->efd, &one, sizeof(one)) != sizeof(one))
+		return;         /* EAGAIN: the counter is full, so a wake-up is pending */
+}
+
+static bool aio_run(struct aio *a);
+
+static bool on_poll(void *arg)
+{
+	struct aio *a = arg;
 	bool any = false;
 
-	do {
-		struct blk_req *r = pool_take(&a->pool), *next;
+	if (!is_ready(a))
+		return false;
+	pthread_mutex_lock(a->owner.lock);
+	any = aio_run(a);
+	pthread_mutex_unlock(a->owner.lock);
+	return any;
+}
 
-		for (; r; r = next) {
-			next = r->next;
-			list_add(&a->finished, r);
-		}
+static void on_rest(void *arg)
+{
+	struct aio *a = arg;
+
+	pthread_mutex_lock(a->owner.lock);
+	quiet_end(a);
+	pthread_mutex_unlock(a->owner.lock);
+}
+
+static const struct poller_ops aio_poller = { on_poll, on_rest };
+
+/* Calls done() for everything that is finished; requests submitted from there are started, too. */
+static bool aio_run(struct aio *a)
+{
+	struct blk_req *r;
+	bool any = false;
+
+	if (a->running)
+		return false;
+	a->running = true;
+	do {
+		pool_reap(a);
 		if (a->ring.ring_fd >= 0) {
 			if (a->backlog.head || io_uring_sq_ready(&a->ring))
 				uring_submit(a);
 			uring_reap(a);
 		}
 		any |= a->finished.head != NULL;
-		while ((r = list_take(&a->finished)))
-			blk_done(r);
+		while ((r = list_take(&a->finished))) {
+			a->flying--;
+			a->owner.done(r);
+		}
 	} while (a->backlog.head && a->ring.ring_fd >= 0 && io_uring_sq_space_left(&a->ring));
+	a->running = false;
+	if (a->flying && !a->quiet)
+		quiet_start(a);
 	if (any)
-		a->blk->owner.batch_done(a->blk->owner.arg);
+		a->owner.batch(a->owner.arg);
+	return any;
 }
 
 void aio_kick(struct aio *a)
@@ -271,41 +368,44 @@ static void on_event(void *arg, uint32_t events)
 
 	(void)events;
 	efd_clear(a);
-	pthread_mutex_lock(a->blk->owner.lock);
+	poller_notified(a->poller);
+	pthread_mutex_lock(a->owner.lock);
 	aio_run(a);
-	pthread_mutex_unlock(a->blk->owner.lock);
+	pthread_mutex_unlock(a->owner.lock);
 }
 
 void aio_wait(struct aio *a)
 {
 	struct pollfd p = { .fd = a->efd, .events = POLLIN };
 
+	quiet_end(a);
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	efd_clear(a);
 	aio_run(a);
 }
 
-struct aio *aio_new(struct blk *b, enum blk_aio kind)
+struct aio *aio_new(const struct aio_owner *owner, enum blk_aio kind)
 {
 	struct aio *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return NULL;
-	a->blk = b;
+	a->owner = *owner;
 	a->kind = kind;
 	a->ring.ring_fd = -1;
 	list_init(&a->backlog);
 	list_init(&a->finished);
 	a->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->efd < 0) {
-		err_sys("disk '%s': eventfd", b->conf.path);
+		err_sys("disk '%s': eventfd", owner->name);
 		free(a);
 		return NULL;
 	}
 	pool_init(&a->pool, a->efd);
-	a->ev = ev_fd(b->vm->loop, a->efd, EPOLLIN, on_event, a);
-	if (!a->ev) {
+	a->ev = ev_fd(owner->loop, a->efd, EPOLLIN, on_event, a);
+	a->poller = poller_new(owner->loop, &aio_poller, a);
+	if (!a->ev || !a->poller) {
 		aio_free(a);
 		return NULL;
 	}
@@ -317,6 +417,7 @@ void aio_free(struct aio *a)
 	if (!a)
 		return;
 	ev_del(a->ev);
+	poller_free(a->poller);
 	pool_fini(&a->pool);
 	if (a->ring.ring_fd >= 0)
 		io_uring_queue_exit(&a->ring);

@@ -1,109 +1,306 @@
+/*
+ * The life of a disk's request: submitted, perhaps held back (by blk_hold(), a pause, the throttle), under way
+ * (block_io.c), done or, when it failed and the policy says so, kept until the operator has the machine go on.
+ */
 #include "devices/block/block.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "common/log.h"
-#include "common/util.h"
+#include "common/iov.h"
+#include "common/vm.h"
+#include "devices/block/block_int.h"
 
-static const struct blk_driver *const drivers[] = { &blk_raw };
-
-static const struct blk_driver *driver_find(const char *name)
+void blk_list_init(struct blk_list *l)
 {
-	for (size_t i = 0; i < NELEM(drivers); i++) {
-		if (!name || strcmp(drivers[i]->name, name) == 0)
-			return drivers[i];
-	}
-	return NULL;
+	l->head = NULL;
+	l->tail = &l->head;
 }
 
-static bool sector_ok(uint32_t n)
+void blk_list_add(struct blk_list *l, struct blk_req *r)
 {
-	return n >= 512 && n <= 65536 && (n & (n - 1)) == 0;
+	r->next = NULL;
+	*l->tail = r;
+	l->tail = &r->next;
 }
 
-/* What the operator asked for, over what the image says. */
-static int sectors_set(struct blk *b)
+struct blk_req *blk_list_take(struct blk_list *l)
 {
-	if (b->conf.logical)
-		b->logical = b->conf.logical;
-	if (b->conf.physical)
-		b->physical = b->conf.physical;
-	b->physical = MAX(b->physical, b->logical);
-	if (sector_ok(b->logical) && sector_ok(b->physical))
-		return 0;
-	return err_msg(-EINVAL, "disk '%s': sector sizes %u/%u: they must be powers of two from 512 to 65536", b->conf.path,
-		       b->logical, b->physical);
+	struct blk_req *r = l->head;
+
+	if (r) {
+		l->head = r->next;
+		if (!l->head)
+			l->tail = &l->head;
+	}
+	return r;
 }
 
-struct blk *blk_open(struct vm *vm, const char *who, const struct blk_conf *conf, const struct blk_owner *owner, int *err)
-{
-	const struct blk_driver *drv = driver_find(conf->format);
-	struct blk *b;
+/* --- Starting --- */
 
-	if (!drv) {
-		*err = err_msg(-EINVAL, "disk '%s': format '%s' is not known; there is 'raw'", conf->path, conf->format);
-		return NULL;
+static bool all_zero(const struct blk_req *r)
+{
+	static const uint8_t zero[64];
+
+	for (unsigned i = 0; i < r->niov; i++) {
+		const uint8_t *p = r->iov[i].iov_base;
+		const size_t n = r->iov[i].iov_len, head = MIN(n, sizeof(zero));
+
+		/* The beginning is zero, and every byte equals the one so many before it. */
+		if (memcmp(p, zero, head) != 0 || (n > head && memcmp(p, p + head, n - head) != 0))
+			return false;
 	}
-	b = calloc(1, drv->size);
-	if (!b) {
-		*err = -ENOMEM;
-		return NULL;
-	}
-	b->drv = drv;
-	b->vm = vm;
-	b->who = who;
-	b->conf = *conf;
-	b->owner = *owner;
-	*err = drv->open(b);
-	if (*err) {
-		free(b);
-		return NULL;
-	}
-	*err = sectors_set(b);
-	if (*err) {
-		blk_close(b);
-		return NULL;
-	}
-	return b;
+	return true;
 }
 
-void blk_close(struct blk *b)
+/* What the configuration makes of a request. */
+static void adjust(const struct blk *b, struct blk_req *r)
 {
-	if (!b)
-		return;
-	assert(b->in_flight == 0);
-	b->drv->close(b);
-	free(b);
+	r->fua0 = (r->fua || b->conf.sync) && (r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES) && !b->conf.snapshot;
+	if (r->op == BLK_WRITE && b->conf.detect_zeroes && all_zero(r)) {
+		r->op = BLK_WRITE_ZEROES;
+		r->unmap = true;
+	}
+}
+
+/* Those that need no image are done at once. */
+static bool nothing_to_do(const struct blk *b, const struct blk_req *r, int *ret)
+{
+	*ret = 0;
+	if (r->op == BLK_FLUSH)
+		return b->read_only || b->conf.snapshot;
+	if (r->op != BLK_READ && b->read_only) {
+		*ret = -EROFS;
+		return true;
+	}
+	return r->len == 0 || (r->op == BLK_DISCARD && b->conf.nodelete);
+}
+
+static void start(struct blk *b, struct blk_req *r)
+{
+	int ret;
+
+	b->active++;
+	if (nothing_to_do(b, r, &ret))
+		blk_go_nowhere(b, r, ret);
+	else
+		blk_go(b, r);
+}
+
+/* Lets requests go as far as hold, pause and throttle allow. */
+static void admit(struct blk *b)
+{
+	struct blk_req *r;
+
+	while (!b->holds && !b->parked && (r = b->fresh.head)) {
+		if (b->timer && r->op != BLK_FLUSH) {
+			const uint64_t now = now_ns(), wait = throttle_wait_ns(&b->throttle, now);
+
+			if (wait) {
+				ev_arm(b->timer, wait);
+				return;
+			}
+			throttle_take(&b->throttle, r->len, now);
+		}
+		start(b, blk_list_take(&b->fresh));
+	}
 }
 
 void blk_submit(struct blk *b, struct blk_req *r)
 {
 	r->blk = b;
-	r->next = NULL;
+	r->parent = r->blocker = NULL;
+	r->parts = r->blocks = 0;
 	r->work = NULL;
 	r->ret = 0;
-	b->in_flight++;
-	b->drv->submit(b, r);
+	r->off0 = r->off;
+	r->len0 = r->len;
+	r->op0 = r->op;
+	adjust(b, r);
+	blk_list_add(&b->fresh, r);
+	admit(b);
 }
 
 void blk_kick(struct blk *b)
 {
-	b->drv->kick(b);
+	b->parked = false;
+	admit(b);
+	aio_kick(b->aio);
 }
+
+/* Loop thread: the throttle lets another one go. */
+void blk_on_timer(void *arg, uint32_t events)
+{
+	struct blk *b = arg;
+
+	(void)events;
+	pthread_mutex_lock(b->owner.lock);
+	admit(b);
+	aio_kick(b->aio);
+	pthread_mutex_unlock(b->owner.lock);
+}
+
+/* --- Done --- */
+
+static void complete(struct blk_req *r, int ret)
+{
+	r->ret = ret;
+	r->op = r->op0;
+	r->off = r->off0;
+	r->len = r->len0;
+	r->done(r);
+}
+
+static void idle_check(struct blk *b)
+{
+	while (b->active == 0 && b->nholders) {
+		const struct blk_holder h = b->holder[--b->nholders];
+
+		h.idle(h.arg);
+	}
+}
+
+static const char *verb(const struct blk_req *r)
+{
+	switch (r->op0) {
+	case BLK_READ: return "read";
+	case BLK_WRITE: return "write";
+	case BLK_FLUSH: return "flush";
+	case BLK_DISCARD: return "discard";
+	default: return "write of zeroes";
+	}
+}
+
+/* The disk failed and the machine is to wait for the operator: says so once a stop. */
+static void stop(struct blk *b, struct blk_req *r)
+{
+	const int err = -r->ret;
+	char why[160];
+
+	if (r->op != r->op0) {
+		r->off = r->off0;       /* what is kept is what the device knows */
+		r->len = r->len0;
+	}
+	if (!b->stopped.head) {
+		snprintf(why, sizeof(why), "%s: %s failed: %s", b->who, verb(r), strerror(err));
+		log_error("block", "disk '%s' (%s): a %s at byte %llu failed: %s; the machine is paused: %s, then let it go on with 'kill "
+			  "-CONT %d'", b->conf.path, b->who, verb(r), (unsigned long long)r->off, strerror(err),
+			  err == ENOSPC || err == EDQUOT ? "free space where the image lies" : "repair the disk", (int)getpid());
+		vm_stop_for(b->vm, why);
+	}
+	blk_list_add(&b->stopped, r);
+}
+
+/* True: the request is kept. */
+static bool failed(struct blk *b, struct blk_req *r)
+{
+	const enum blk_on_error how = r->op0 == BLK_READ ? b->conf.rerror : b->conf.werror;
+	const bool full = r->ret == -ENOSPC || r->ret == -EDQUOT;
+
+	if (how == BLK_STOP || (how == BLK_ENOSPC_STOP && full)) {
+		stop(b, r);
+		return true;
+	}
+	guest_warn(&b->warn, b->who, "disk '%s': a %s at byte %llu failed: %s; %s", b->conf.path, verb(r), (unsigned long long)r->off,
+		   strerror(-r->ret), how == BLK_IGNORE ? "ignored, as the disk's options say" : "the guest sees an error");
+	if (how != BLK_IGNORE)
+		return false;
+	if (r->op == BLK_READ)
+		iov_zero(r->iov, r->niov, 0, SIZE_MAX);
+	r->ret = 0;
+	return false;
+}
+
+void blk_landed(struct blk_req *r)
+{
+	struct blk *b = r->blk;
+
+	assert(b->active > 0);
+	b->active--;
+	if (!r->ret || !failed(b, r))
+		complete(r, r->ret);
+	idle_check(b);
+}
+
+void blk_batch(void *arg)
+{
+	struct blk *b = arg;
+
+	b->owner.batch_done(b->owner.arg);
+}
+
+/* --- Pausing, holding, going on --- */
 
 void blk_drain(struct blk *b)
 {
-	b->drv->kick(b);
-	while (b->in_flight)
-		b->drv->wait(b);
+	b->parked = true;
+	aio_kick(b->aio);
+	while (b->active)
+		aio_wait(b->aio);
 }
 
-void blk_done(struct blk_req *r)
+void blk_cancel(struct blk *b)
 {
-	assert(r->blk->in_flight > 0);
-	r->blk->in_flight--;
-	r->done(r);
+	struct blk_list fresh = b->fresh, stopped = b->stopped;
+	const bool any = fresh.head || stopped.head;
+	struct blk_req *r;
+
+	blk_list_init(&b->fresh);
+	blk_list_init(&b->stopped);
+	for (r = stopped.head; r; r = stopped.head) {
+		stopped.head = r->next;
+		complete(r, -ECANCELED);
+	}
+	for (r = fresh.head; r; r = fresh.head) {
+		fresh.head = r->next;
+		complete(r, -ECANCELED);
+	}
+	if (any)
+		blk_batch(b);
+}
+
+void blk_resume(struct blk *b)
+{
+	struct blk_list again = b->stopped;
+	struct blk_req *r;
+
+	blk_list_init(&b->stopped);
+	b->parked = false;
+	if (b->holds) {
+		/* They were first, and stay first. */
+		if (again.head) {
+			*again.tail = b->fresh.head;
+			if (b->fresh.head)
+				again.tail = b->fresh.tail;
+			b->fresh = again;
+		}
+		return;
+	}
+	while ((r = again.head)) {
+		again.head = r->next;
+		b->active++;
+		blk_go(b, r);
+	}
+	admit(b);
+	aio_kick(b->aio);
+}
+
+void blk_hold(struct blk *b, void (*idle)(void *arg), void *arg)
+{
+	assert(b->nholders < BLK_HOLDERS_MAX);
+	b->holds++;
+	b->holder[b->nholders++] = (struct blk_holder){ idle, arg };
+	idle_check(b);
+}
+
+void blk_release(struct blk *b)
+{
+	assert(b->holds > 0);
+	if (--b->holds)
+		return;
+	admit(b);
+	aio_kick(b->aio);
 }

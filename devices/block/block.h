@@ -1,5 +1,9 @@
 /*
- * Disks as devices see them: an image or block device behind a format driver, and asynchronous requests.
+ * Disks as devices see them: asynchronous requests on an image (devices/block/img.h), with throttling, error policy and
+ * a top image that can be exchanged.
+ *
+ * A request whose bytes already lie somewhere in a file goes there by io_uring; all else (metadata to read or write)
+ * runs on a pool thread through img_*().  Requests that change what lies where wait for those that overlap them.
  *
  * Locking: a disk belongs to one device and uses that device's lock.  Every call but open and close is made
  * with it held; the disk's own loop callback takes it before it completes requests.
@@ -14,6 +18,7 @@
 
 struct vm;
 struct blk;
+struct img;
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
 
@@ -28,24 +33,47 @@ struct blk_req {
 	/* Loop thread, lock held.  ret: 0 or -errno.  May submit further requests. */
 	void (*done)(struct blk_req *);
 	int ret;
-	/* The engine's. */
+	/* The engine's; op, off and len are what they were when done() is called. */
 	struct blk_req *next;
 	struct blk *blk;
+	struct blk_req *parent;         /* it is a part of that one */
+	struct blk_req *fly_next, **fly_prev;           /* in flight */
+	struct blk_req *blocker;        /* waits for that one, whose range overlaps */
+	unsigned blocks, parts;         /* requests that wait for it; parts in flight */
+	uint64_t lo, hi;                /* range in use, bytes */
+	uint64_t off0, len0;            /* as submitted */
+	uint64_t piece;                 /* bytes under way, of a request that goes piece by piece */
+	uint64_t file_off;
 	int fd;
+	enum blk_op op0;
+	bool fua0;
+	bool excl;                      /* nothing else may use the range */
+	bool then_flush;                /* the image is to be flushed when it is done */
 	int (*work)(struct blk_req *);  /* on a pool thread, without the lock; 0 or -errno */
 };
 
 enum blk_aio { BLK_AIO_AUTO, BLK_AIO_URING, BLK_AIO_THREADS };
+/* What a failed write or read does: the guest gets the error, or the VM stops and the request waits to be tried again. */
+enum blk_on_error { BLK_REPORT, BLK_STOP, BLK_ENOSPC_STOP, BLK_IGNORE };
+
+struct blk_rate { uint64_t per_s, burst_per_s; };       /* 0: no limit; burst: for up to burst_s seconds after a rest */
 
 struct blk_conf {
 	const char *path;
-	const char *format;             /* NULL: raw */
+	const char *format;             /* NULL: by probe */
+	const char *backing_dirs;       /* as in struct img_open */
 	bool read_only;
+	bool snapshot;                  /* writes go to a nameless overlay and are lost at the end */
 	bool nocache;                   /* O_DIRECT where the request is aligned for it */
 	bool sync;                      /* every write reaches stable storage */
 	bool nodelete;                  /* DISCARD does nothing */
+	bool detect_zeroes;             /* a WRITE of nothing but zeroes becomes WRITE_ZEROES */
 	enum blk_aio aio;               /* AUTO: $SKEP_AIO ("threads", "io_uring"), else io_uring if it works */
 	uint32_t logical, physical;     /* sector sizes; 0: the image's own */
+	uint64_t cache_max;             /* bytes of image metadata in memory; 0: default */
+	struct blk_rate iops, bps;
+	uint32_t burst_s;
+	enum blk_on_error werror, rerror;
 };
 
 struct blk_owner {
@@ -54,36 +82,22 @@ struct blk_owner {
 	void *arg;
 };
 
-struct blk_driver;
-struct blk {
-	const struct blk_driver *drv;
-	struct vm *vm;
-	const char *who;                /* the device's id */
-	struct blk_conf conf;
-	struct blk_owner owner;
-	uint64_t size;                  /* bytes of the image: a multiple of nothing */
-	uint32_t logical, physical;     /* powers of two, 512..64 KiB */
-	unsigned in_flight;
-};
-
-/* A format.  Instances embed struct blk first. */
-struct blk_driver {
-	const char *name;               /* "raw" */
-	size_t size;
-	int (*open)(struct blk *);      /* fills size, logical, physical; 0 or -errno (reported) */
-	void (*close)(struct blk *);
-	void (*submit)(struct blk *, struct blk_req *);
-	void (*kick)(struct blk *);     /* starts what was submitted, completes what is ready */
-	void (*wait)(struct blk *);     /* blocks until something completed; completes it */
-};
-extern const struct blk_driver blk_raw;
-
 /*
- * Opens and locks an image.  `who` and the strings of the configuration stay the caller's.  NULL on failure
- * (reported), *err gets the -errno.  Main thread.
+ * Opens and locks an image.  `who` ("pci.0.3.0", "pci.0.4.0.port.1") and the strings of the configuration stay the
+ * caller's.  NULL on failure (reported), *err gets the -errno.  Main thread.
  */
 struct blk *blk_open(struct vm *, const char *who, const struct blk_conf *, const struct blk_owner *, int *err);
-void blk_close(struct blk *);           /* nothing in flight; NULL ok */
+/* Nothing in flight; NULL ok.  Flushes what the image's metadata cache holds; reports what fails. */
+void blk_close(struct blk *);
+uint64_t blk_size(const struct blk *);          /* bytes of the image: a multiple of nothing */
+uint32_t blk_logical(const struct blk *);       /* powers of two, 512..64 KiB */
+uint32_t blk_physical(const struct blk *);
+bool blk_read_only(const struct blk *);         /* asked for, or the format cannot be written */
+bool blk_scratch(const struct blk *);           /* what is written is lost at the end (snapshot) */
+int blk_flush_error(const struct blk *);        /* 0, or -errno: a flush failed, and no later one is trusted */
+const char *blk_who(const struct blk *);
+pthread_mutex_t *blk_lock(struct blk *);        /* its owner's, for who comes from elsewhere */
+struct img *blk_img(struct blk *);              /* the top image; stays the disk's */
 /*
  * Starts a request; off and len lie below the size rounded up to a logical sector.  Bytes beyond the end of the
  * image read as zeroes; writing them completes the image's last sector.
@@ -91,9 +105,30 @@ void blk_close(struct blk *);           /* nothing in flight; NULL ok */
 void blk_submit(struct blk *, struct blk_req *);
 /* After a group of blk_submit(): until then nothing may have started.  May call done() and batch_done(). */
 void blk_kick(struct blk *);
-/* Waits for everything in flight.  Only where no guest runs: it blocks. */
+/*
+ * Waits for everything in flight; requests that wait for the operator (BLK_STOP) or for the throttle stay and run after
+ * the next blk_kick() or blk_resume().  Only where no guest runs: it blocks.
+ */
 void blk_drain(struct blk *);
-/* For drivers: the request is finished; req->ret is set. */
-void blk_done(struct blk_req *);
+/* Completes what blk_drain() left behind with -ECANCELED: before reset and close. */
+void blk_cancel(struct blk *);
+
+/*
+ * Holds new requests back from now on (nested); what is in flight goes on, and `idle` is called (lock held, loop thread
+ * or at once) when the last one is done.  blk_release() lets them go.
+ */
+void blk_hold(struct blk *, void (*idle)(void *arg), void *arg);
+void blk_release(struct blk *);
+/* Another top image, while held and idle: same size or -EINVAL (reported).  The old one is the caller's. */
+int blk_replace(struct blk *, struct img *top, struct img **old);
+/* Loop thread: tries again what waits for the operator.  The VM calls it for every disk when it resumes. */
+void blk_resume(struct blk *);
+
+/* All disks of a VM, in order of opening.  Main or loop thread. */
+struct blk *blk_first(struct vm *);
+struct blk *blk_next(struct blk *);
+struct blk *blk_find(struct vm *, const char *who);     /* also by a unique last part; NULL: none */
+/* blk_resume() for every disk, taking their locks.  Loop thread; the devices have resumed. */
+void blk_resume_all(struct vm *);
 
 #endif

@@ -1,261 +1,271 @@
 /*
- * Raw images: a regular file or a block device whose bytes are the disk's.
+ * Raw images: the bytes of a file or of a block device are the disk's.
  *
- * The image is locked as a whole for as long as it is open: exclusively for writing, shared for reading, by
- * open file description locks, which also hold between two disks of one process.
+ * The size need not be a multiple of a sector: the missing tail of the last one reads as zeroes, and a write of it
+ * completes the sector in the file, as what was written must be read back.
  *
- * The size need not be a multiple of a sector: the missing tail of the last one reads as zeroes, and a write of
- * it completes the sector in the file, as what was written must be read back.  With `nocache`, requests aligned
- * for direct I/O bypass the page cache; the others (also the odd tail) go through it.
+ * Where nobody said that the image is raw, the guest must not be able to make it look like something else to those who
+ * open it next, as other formats name further files.  So a probed image refuses to become one that probes differently;
+ * what decides about that are its first 4 KiB and its last sector.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
+#include <inttypes.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/iov.h"
-#include "common/log.h"
 #include "common/util.h"
-#include "devices/block/aio.h"
+#include "devices/block/img.h"
 
-#define ZERO_CHUNK (64u << 10)
-#define DIRECT_ALIGN_DEFAULT 4096u
+#define HEAD 4096u
+#define TAIL 512u
+#define ZERO_CHUNK (1u << 20)
 
 struct raw {
-	struct blk blk;                 /* first */
-	struct aio *aio;
-	int fd;                         /* through the page cache; holds the lock */
-	int direct_fd;                  /* -1: none */
-	uint32_t direct_align;
-	bool block_device;
+	struct img img;                 /* first */
+	pthread_mutex_t lock;           /* one change of the guarded bytes at a time */
 };
 
-/* --- Opening --- */
-
-static int image_lock(struct blk *b, int fd)
+static int raw_probe(const uint8_t *head, size_t len, const uint8_t tail[512])
 {
-	struct flock l = { .l_type = b->conf.read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+	return 1;
+}
 
-	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_msg(-EBUSY, "disk '%s': it is in use, by another machine (see 'skep list'), by another disk of this "
-			       "one, or by a tool ('fuser %s' names it); only readers ('ro') may share an image",
-			       b->conf.path, b->conf.path);
-	log_warn("block", "disk '%s': its file system has no locks (%s); nothing prevents a second opener", b->conf.path,
-		 strerror(errno));
+static int raw_open(struct img *img)
+{
+	const int64_t size = img->file->ops->size(img->file);
+
+	if (size < 0)
+		return err_msg((int)size, "image '%s': its size cannot be found: %s", img->file->path, strerror((int)-size));
+	if (!size && img->read_only)
+		return err_msg(-EINVAL, "image '%s': it is empty; give an image with something in it", img->file->path);
+	if (!size)
+		return err_msg(-EINVAL, "image '%s': it is empty; give it a size with 'truncate -s 10G %s'", img->file->path,
+			       img->file->path);
+	img->size = (uint64_t)size;
+	img->granule = 0;
+	pthread_mutex_init(&((struct raw *)img)->lock, NULL);
 	return 0;
 }
 
-static int open_failed(const struct blk *b)
+static void raw_close(struct img *img)
 {
-	const int err = errno;
-
-	if (!b->conf.read_only && (err == EACCES || err == EROFS || err == EPERM))
-		return err_msg(-err, "disk '%s': it may not be written: %s; give 'ro' or change its rights", b->conf.path,
-			       strerror(err));
-	return err_msg(-err, "disk '%s': open: %s", b->conf.path, strerror(err));
+	pthread_mutex_destroy(&((struct raw *)img)->lock);
 }
 
-static int file_geometry(struct raw *r, const struct stat *st)
+/* --- The guarded bytes of a probed image --- */
+
+/* How many bytes from off on are guarded or not; true: they are. */
+static bool guarded(const struct img *img, uint64_t off, uint64_t *len)
 {
-	r->blk.size = (uint64_t)st->st_size;
-	r->blk.logical = 512;
-	r->blk.physical = 4096;
-	if (st->st_size > 0)
-		return 0;
-	if (r->blk.conf.read_only)
-		return err_msg(-EINVAL, "disk '%s': it is empty; give an image with something in it", r->blk.conf.path);
-	return err_msg(-EINVAL, "disk '%s': it is empty; give it a size with 'truncate -s 10G %s'", r->blk.conf.path,
-		       r->blk.conf.path);
-}
+	const uint64_t tail = img->size > TAIL ? img->size - TAIL : 0;
 
-static int device_geometry(struct raw *r)
-{
-	unsigned logical = 512, physical = 512;
-
-	r->block_device = true;
-	if (ioctl(r->fd, BLKGETSIZE64, &r->blk.size) < 0)
-		return err_sys("disk '%s': size of the block device", r->blk.conf.path);
-	if (ioctl(r->fd, BLKSSZGET, &logical) == 0 && ioctl(r->fd, BLKPBSZGET, &physical) == 0)
-		r->direct_align = logical;
-	r->blk.logical = logical;
-	r->blk.physical = MAX(physical, logical);
-	return 0;
-}
-
-static int geometry(struct raw *r)
-{
-	struct stat st;
-
-	if (fstat(r->fd, &st) < 0)
-		return err_sys("disk '%s': stat", r->blk.conf.path);
-	r->direct_align = DIRECT_ALIGN_DEFAULT;
-	if (S_ISREG(st.st_mode))
-		return file_geometry(r, &st);
-	if (S_ISBLK(st.st_mode))
-		return device_geometry(r);
-	return err_msg(-EINVAL, "disk '%s': it is neither a file nor a block device", r->blk.conf.path);
-}
-
-static int direct_open(struct raw *r, int flags)
-{
-	r->direct_fd = open(r->blk.conf.path, flags | O_DIRECT);
-	if (r->direct_fd >= 0)
-		return 0;
-	return err_msg(-errno, "disk '%s': its file system cannot bypass the page cache (%s); leave 'nocache' out",
-		       r->blk.conf.path, strerror(errno));
-}
-
-static void raw_close(struct blk *b)
-{
-	struct raw *r = (struct raw *)b;
-
-	aio_free(r->aio);
-	if (r->direct_fd >= 0)
-		close(r->direct_fd);
-	if (r->fd >= 0)
-		close(r->fd);
-}
-
-static int raw_start(struct raw *r, int flags)
-{
-	struct blk *b = &r->blk;
-	int err = geometry(r);
-
-	if (!err)
-		err = image_lock(b, r->fd);
-	if (!err && b->conf.nocache)
-		err = direct_open(r, flags);
-	if (!err) {
-		r->aio = aio_new(b, b->conf.aio);
-		err = r->aio ? 0 : -ENOMEM;
+	if (!img->probed || img->read_only)
+		return false;
+	if (off < HEAD) {
+		*len = MIN(*len, HEAD - off);
+		return true;
 	}
-	return err;
+	if (off >= tail)
+		return true;
+	*len = MIN(*len, tail - off);
+	return false;
 }
 
-static int raw_open(struct blk *b)
+/* The bytes at `at` of the file as they will be; v NULL: zeroes will be written. */
+static int future(struct img *img, uint64_t at, uint8_t *buf, size_t n, uint64_t off, const struct iovec *v, unsigned niov,
+		  uint64_t len)
 {
-	struct raw *r = (struct raw *)b;
-	const int flags = (b->conf.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	const int err = bfile_read(img->file, at, buf, n);
+	const uint64_t from = MAX(at, off), to = MIN(at + n, off + len);
+
+	if (err || from >= to)
+		return err;
+	if (v)
+		iov_read(v, niov, from - off, buf + (from - at), to - from);
+	else
+		memset(buf + (from - at), 0, to - from);
+	return 0;
+}
+
+/* Would the image, after that change, still be taken for a raw one?  0, -EPERM (reported), -errno. */
+static int stays_raw(struct img *img, uint64_t off, const struct iovec *v, unsigned niov, uint64_t len)
+{
+	uint8_t head[HEAD], tail[TAIL] = { 0 };
+	const int64_t have = img->file->ops->size(img->file);
+	const struct img_driver *d;
+	uint64_t size;
 	int err;
 
-	r->direct_fd = -1;
-	/* O_NONBLOCK: a fifo given by mistake must be refused, not waited for. */
-	r->fd = open(b->conf.path, flags);
-	if (r->fd < 0)
-		return open_failed(b);
-	err = raw_start(r, flags);
+	if (have < 0)
+		return (int)have;
+	size = v ? MAX((uint64_t)have, off + len) : (uint64_t)have;
+	err = future(img, 0, head, sizeof(head), off, v, niov, len);
+	if (!err && size >= TAIL)
+		err = future(img, size - TAIL, tail, sizeof(tail), off, v, niov, len);
 	if (err)
-		raw_close(b);
-	return err;
+		return err;
+	d = img_probe_bytes(head, MIN(size, sizeof(head)), tail);
+	if (d == &img_raw)
+		return 0;
+	guest_warn(&img->warn, img->file->path, "a write that would make the image look like %s is refused, as nobody said what "
+		   "it is; give format=raw", d->name);
+	return -EPERM;
 }
 
-/* --- Work for the pool --- */
-
-/* Support is the file system's or the device's choice: these mean it made another one. */
-static bool unsupported(int err)
+static bool touches_guarded(const struct img *img, uint64_t off, uint64_t len)
 {
-	return err == -EOPNOTSUPP || err == -ENOSYS || err == -ENOTTY || err == -EINVAL;
+	uint64_t n = len;
+
+	return guarded(img, off, &n) || n < len;
 }
 
-static int range_ioctl(const struct blk_req *q, unsigned long req)
+/* --- Contents --- */
+
+static int raw_map(struct img *img, uint64_t off, uint64_t len, unsigned flags, struct img_seg *seg)
 {
-	uint64_t range[2] = { q->off, q->len };
-
-	return ioctl(q->fd, req, range) < 0 ? -errno : 0;
-}
-
-static int range_fallocate(const struct blk_req *q, int mode)
-{
-	return fallocate(q->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)q->off, (off_t)q->len) < 0 ? -errno : 0;
-}
-
-static int zeroes_write(const struct blk_req *q)
-{
-	static const uint8_t zeroes[ZERO_CHUNK];
-	uint64_t done = 0;
-
-	while (done < q->len) {
-		const ssize_t n = pwrite(q->fd, zeroes, MIN(q->len - done, sizeof(zeroes)), (off_t)(q->off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (uint64_t)n;
-	}
+	seg->len = len;
+	seg->in_place = !guarded(img, off, &seg->len);
+	seg->kind = IMG_DATA;
+	seg->file = img->file;
+	seg->file_off = off;
+	if (!(flags & IMG_NOWAIT) && !img->file->ops->data_at(img->file, off, &seg->len))
+		seg->kind = IMG_ZERO;
 	return 0;
 }
 
-static int zeroes_try(const struct blk_req *q, bool block_device)
+static int raw_write(struct img *img, uint64_t off, const struct iovec *v, unsigned niov)
 {
-	int err = -EOPNOTSUPP;
+	struct raw *r = (struct raw *)img;
+	uint64_t len = 0;
+	int err;
 
-	if (q->unmap)
-		err = range_fallocate(q, FALLOC_FL_PUNCH_HOLE);
-	if (unsupported(err))
-		err = block_device ? range_ioctl(q, BLKZEROOUT) : range_fallocate(q, FALLOC_FL_ZERO_RANGE);
-	return unsupported(err) ? zeroes_write(q) : err;
-}
-
-static int work_zeroes(struct blk_req *q)
-{
-	int err = zeroes_try(q, ((const struct raw *)q->blk)->block_device);
-
-	if (!err && q->fua && fdatasync(q->fd) < 0)
-		err = -errno;
+	for (unsigned i = 0; i < niov; i++)
+		len += v[i].iov_len;
+	if (!touches_guarded(img, off, len))
+		return img->file->ops->write(img->file, off, v, niov);
+	pthread_mutex_lock(&r->lock);
+	err = stays_raw(img, off, v, niov, len);
+	if (!err)
+		err = img->file->ops->write(img->file, off, v, niov);
+	pthread_mutex_unlock(&r->lock);
 	return err;
 }
 
-/* A hint: what cannot be discarded stays. */
-static int work_discard(struct blk_req *q)
+static int raw_zero(struct img *img, uint64_t off, uint64_t len, unsigned flags)
 {
-	const bool block_device = ((const struct raw *)q->blk)->block_device;
-	const int err = block_device ? range_ioctl(q, BLKDISCARD) : range_fallocate(q, FALLOC_FL_PUNCH_HOLE);
+	struct raw *r = (struct raw *)img;
+	const bool unmap = flags & IMG_UNMAP;
+	int err;
 
-	return unsupported(err) ? 0 : err;
+	if (!touches_guarded(img, off, len))
+		return img->file->ops->zero(img->file, off, len, unmap);
+	pthread_mutex_lock(&r->lock);
+	err = stays_raw(img, off, NULL, 0, len);
+	if (!err)
+		err = img->file->ops->zero(img->file, off, len, unmap);
+	pthread_mutex_unlock(&r->lock);
+	return err;
 }
 
-/* --- Requests --- */
-
-static bool aligned(const struct raw *r, const struct blk_req *q)
+/* What a device leaves after a discard nobody knows; the guarded bytes stay. */
+static int raw_discard(struct img *img, uint64_t off, uint64_t len)
 {
-	uint64_t bits = q->off;
+	int err = 0;
 
-	for (unsigned i = 0; i < q->niov; i++)
-		bits |= (uintptr_t)q->iov[i].iov_base | q->iov[i].iov_len;
-	return (bits & (r->direct_align - 1)) == 0;
-}
+	while (len && !err) {
+		uint64_t n = len;
 
-static void raw_submit(struct blk *b, struct blk_req *q)
-{
-	struct raw *r = (struct raw *)b;
-
-	assert(!b->conf.read_only || q->op == BLK_READ || q->op == BLK_FLUSH);
-	if (q->op == BLK_DISCARD && b->conf.nodelete) {
-		aio_finish(r->aio, q, 0);
-		return;
+		if (!guarded(img, off, &n))
+			err = img->file->ops->discard(img->file, off, n);
+		off += n;
+		len -= n;
 	}
-	q->fd = r->fd;
-	q->fua |= b->conf.sync;
-	if (q->op == BLK_DISCARD)
-		q->work = work_discard;
-	else if (q->op == BLK_WRITE_ZEROES)
-		q->work = work_zeroes;
-	else if (q->op != BLK_FLUSH && r->direct_fd >= 0 && aligned(r, q))
-		q->fd = r->direct_fd;
-	aio_submit(r->aio, q);
+	return err;
 }
 
-static void raw_kick(struct blk *b) { aio_kick(((struct raw *)b)->aio); }
-static void raw_wait(struct blk *b) { aio_wait(((struct raw *)b)->aio); }
+/* --- Making and resizing --- */
 
-const struct blk_driver blk_raw = {
-	.name = "raw", .size = sizeof(struct raw),
-	.open = raw_open, .close = raw_close, .submit = raw_submit, .kick = raw_kick, .wait = raw_wait,
+static int raw_resize(struct img *img, uint64_t size)
+{
+	const bool shrink = img->file->block_device && size < img->size;
+	const int err = shrink ? -ENOSPC : img->file->ops->truncate(img->file, size);
+
+	if (shrink)
+		return err_msg(-EINVAL, "image '%s': a block device does not shrink; resize the volume", img->file->path);
+	if (err == -ENOSPC && img->file->block_device)
+		return err_msg(err, "image '%s': a block device does not grow by itself; resize the volume first", img->file->path);
+	if (err)
+		return err_msg(err, "image '%s': it cannot become %" PRIu64 " bytes long: %s", img->file->path, size,
+			       strerror(-err));
+	img->size = size;
+	return 0;
+}
+
+static int fill(struct bfile *f, uint64_t size)
+{
+	uint8_t *zeroes = calloc(1, ZERO_CHUNK);
+	int err = zeroes ? 0 : -ENOMEM;
+
+	for (uint64_t at = 0; at < size && !err; at += ZERO_CHUNK)
+		err = bfile_write(f, at, zeroes, MIN(size - at, ZERO_CHUNK));
+	free(zeroes);
+	return err;
+}
+
+static int allocate(struct bfile *f, const struct img_create *c)
+{
+	int err = 0;
+
+	if (c->prealloc == IMG_PREALLOC_OFF || f->block_device || !c->size)
+		return 0;
+	/* Also before all is written: a full disk then says so at once. */
+	if (fallocate(f->fd, 0, 0, (off_t)c->size) < 0)
+		err = -errno;
+	if (err == -EOPNOTSUPP && c->prealloc == IMG_PREALLOC_FALLOC)
+		return err_msg(err, "image '%s': its file system cannot set space aside; use preallocation 'full'", c->path);
+	if (err == -EOPNOTSUPP)
+		err = 0;
+	if (!err && c->prealloc == IMG_PREALLOC_FULL)
+		err = fill(f, c->size);
+	if (!err)
+		return 0;
+	return err_msg(err, "image '%s': no room for its %" PRIu64 " bytes: %s", c->path, c->size, strerror(-err));
+}
+
+static int raw_create(const struct img_create *c)
+{
+	struct bfile *f;
+	int err = 0;
+
+	if (c->backing)
+		return err_msg(-EINVAL, "image '%s': raw images have no backing file; use qcow2", c->path);
+	if (c->size > INT64_MAX)
+		return err_msg(-EFBIG, "image '%s': no file can have %" PRIu64 " bytes; give a smaller size", c->path, c->size);
+	if (c->prealloc == IMG_PREALLOC_METADATA)
+		return err_msg(-EINVAL, "image '%s': raw images have no metadata; preallocation is 'off', 'falloc' or 'full'",
+			       c->path);
+	f = bfile_open(c->path, BFILE_CREATE | (c->overwrite ? BFILE_TRUNCATE : 0), &err);
+	if (!f)
+		return err;
+	err = f->ops->truncate(f, c->size);
+	if (err == -ENOSPC && f->block_device)
+		err = err_msg(err, "image '%s': the block device is smaller than %" PRIu64 " bytes", c->path, c->size);
+	else if (err)
+		err = err_msg(err, "image '%s': it cannot become %" PRIu64 " bytes long: %s", c->path, c->size, strerror(-err));
+	if (!err)
+		err = allocate(f, c);
+	if (!err)
+		err = f->ops->flush(f);
+	if (err && !c->overwrite)
+		unlink(c->path);
+	bfile_close(f);
+	return err;
+}
+
+const struct img_driver img_raw = {
+	.name = "raw", .help = "the disk's bytes, nothing else", .size = sizeof(struct raw), .writes = true, .safe = true,
+	.probe = raw_probe, .open = raw_open, .close = raw_close, .map = raw_map, .write = raw_write, .zero = raw_zero,
+	.discard = raw_discard, .resize = raw_resize, .create = raw_create,
 };

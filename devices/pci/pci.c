@@ -1,5 +1,5 @@
 /*
- * A PCI function: configuration space with write masks, BARs that follow the guest, capabilities, INTx and
+ * A PCI function: configuration space with write masks, BARs that follow the guest, capabilities, INTx, MSI and
  * MSI-X [PCI-3.0 6].  Memory, I/O and INTx-disable bits of the command register act; bus mastering is
  * reported to devices.  Not modelled: power management, expansion ROMs, extended configuration space (reads 0).
  */
@@ -16,6 +16,9 @@
 #define MSIX_CTRL_ENABLE 0x8000
 #define MSIX_CTRL_MASKALL 0x4000
 #define MSIX_VECTOR_MASKED 1u
+#define MSI_CTRL_ENABLE 0x0001
+#define MSI_CTRL_64BIT 0x0080
+#define MSI_CAP_LEN 14          /* [PCI-3.0 6.8.1]: 64-bit address, no masking of vectors */
 _Static_assert(PCI_MSIX_MAX * 16 <= MSIX_PBA_OFF, "MSI-X table and PBA share one page");
 
 const struct snap_field pci_msix_fields[] = {
@@ -199,6 +202,40 @@ void pci_msix_init(struct pci_dev *p, unsigned bar, unsigned n)
 	p->bar[bar].range.lock = &p->dev.lock;
 }
 
+/* --- MSI [PCI-3.0 6.8.1]: all of its state is in the configuration space --- */
+
+bool pci_msi_enabled(const struct pci_dev *p)
+{
+	return p->msi_cap && get_le16(&p->cfg[p->msi_cap + 2]) & MSI_CTRL_ENABLE;
+}
+
+static void msi_update(struct pci_dev *p)
+{
+	const uint8_t *cap = &p->cfg[p->msi_cap];
+
+	if (!pci_msi_enabled(p))
+		msi_clear(&p->msi_vec);
+	else if (msi_set(p->dev.vm, &p->msi_vec, get_le64(cap + 4), get_le16(cap + 12), pci_bdf(p)))
+		dev_warn(&p->dev, "MSI: no such message address");
+}
+
+void pci_msi_fire(struct pci_dev *p)
+{
+	if (pci_msi_enabled(p))
+		msi_fire(&p->msi_vec);
+}
+
+void pci_msi_init(struct pci_dev *p)
+{
+	unsigned cap = pci_cap_add(p, 0x05, MSI_CAP_LEN);
+
+	put_le16(&p->cfg[cap + 2], MSI_CTRL_64BIT);
+	put_le16(&p->wmask[cap + 2], MSI_CTRL_ENABLE);
+	put_le64(&p->wmask[cap + 4], ~3ull);
+	put_le16(&p->wmask[cap + 12], 0xffff);
+	p->msi_cap = cap;
+}
+
 /* --- BARs --- */
 
 static uint64_t bar_addr(const struct pci_dev *p, unsigned n)
@@ -305,6 +342,8 @@ bool pci_cfg_write(struct pci_dev *p, unsigned off, unsigned size, uint64_t val)
 	}
 	if (p->msix_cap && ranges_overlap(off, size, p->msix_cap + 2, 2))
 		msix_update_all(p);
+	if (p->msi_cap && ranges_overlap(off, size, p->msi_cap, MSI_CAP_LEN))
+		msi_update(p);
 	if (p->ops && p->ops->cfg_written)
 		p->ops->cfg_written(p, off, size);
 	return left;
@@ -330,6 +369,7 @@ static void vectors_clear(struct pci_dev *p)
 {
 	for (unsigned v = 0; v < p->msix_n; v++)
 		msi_clear(&p->msix_vec[v]);
+	msi_clear(&p->msi_vec);
 }
 
 void pci_detach(struct pci_dev *p)
@@ -363,6 +403,8 @@ int pci_loaded(struct pci_dev *p)
 		p->msix[v].ctrl &= MSIX_VECTOR_MASKED;
 	bars_update(p);
 	intx_update(p);
+	if (p->msi_cap)
+		msi_update(p);
 	uint64_t pending = p->msix_pending;
 	p->msix_pending = 0;            /* connect first, then fire what is deliverable */
 	msix_update_all(p);

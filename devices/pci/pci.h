@@ -66,6 +66,8 @@ struct pci_dev {
 	struct msix_entry msix[PCI_MSIX_MAX];
 	uint64_t msix_pending;          /* PBA */
 	struct msi_vector msix_vec[PCI_MSIX_MAX];
+	unsigned msi_cap;               /* 0: none */
+	struct msi_vector msi_vec;
 };
 
 /* --- For devices, in init --- */
@@ -80,12 +82,16 @@ unsigned pci_cap_add(struct pci_dev *, uint8_t id, unsigned len);
 void pci_intx_init(struct pci_dev *);
 /* MSI-X with n vectors; table and PBA get a BAR of their own. */
 void pci_msix_init(struct pci_dev *, unsigned bar, unsigned n);
+/* MSI with one message. */
+void pci_msi_init(struct pci_dev *);
 
 /* --- For devices, running; dev.lock held --- */
 void pci_intx_set(struct pci_dev *, bool level);
 bool pci_msix_enabled(const struct pci_dev *);
 /* Fires vector v, or makes it pending while masked.  Out of range: ignored. */
 void pci_msix_fire(struct pci_dev *, unsigned v);
+bool pci_msi_enabled(const struct pci_dev *);
+void pci_msi_fire(struct pci_dev *);            /* nothing while MSI is off */
 bool pci_bus_master(const struct pci_dev *);
 static inline uint16_t pci_bdf(const struct pci_dev *p) { return (uint16_t)(p->bus << 8 | p->slot << 3 | p->fn); }
 

@@ -50,6 +50,7 @@ struct ring_ops {
 	bool (*pop)(struct virtqueue *, struct vq_chain *);
 	void (*unpop)(struct virtqueue *, const struct vq_chain *);
 	void (*push_many)(struct virtqueue *, const struct vq_chain *, const uint32_t *written, unsigned n);
+	bool (*ready)(struct virtqueue *);              /* a chain is available */
 	void (*notify_off)(struct virtqueue *);
 	bool (*notify_on)(struct virtqueue *);
 	bool (*should_interrupt)(struct virtqueue *);

@@ -135,6 +135,11 @@ static void packed_push_many(struct virtqueue *q, const struct vq_chain *c, cons
 	desc_put(q, first, first_wrap, c[0].id, written[0]);
 }
 
+static bool packed_ready(struct virtqueue *q)
+{
+	return flags_available(ring_load(desc_at(q, q->avail_idx) + 14), q->avail_wrap);
+}
+
 static void packed_notify_off(struct virtqueue *q)
 {
 	ring_store(q->device_hva + EVENT_FLAGS, EVENT_DISABLE);
@@ -146,7 +151,7 @@ static bool packed_notify_on(struct virtqueue *q)
 		ring_store(q->device_hva + EVENT_OFF_WRAP, (uint16_t)(q->avail_idx | (q->avail_wrap ? 0x8000u : 0)));
 	ring_store_release(q->device_hva + EVENT_FLAGS, q->event_idx ? EVENT_DESC : EVENT_ENABLE);
 	ring_fence();
-	return flags_available(ring_load(desc_at(q, q->avail_idx) + 14), q->avail_wrap);
+	return packed_ready(q);
 }
 
 static bool packed_should_interrupt(struct virtqueue *q)
@@ -167,5 +172,5 @@ static bool packed_should_interrupt(struct virtqueue *q)
 
 const struct ring_ops ring_packed = {
 	.pop = packed_pop, .unpop = packed_unpop, .push_many = packed_push_many,
-	.notify_off = packed_notify_off, .notify_on = packed_notify_on, .should_interrupt = packed_should_interrupt,
+	.ready = packed_ready, .notify_off = packed_notify_off, .notify_on = packed_notify_on, .should_interrupt = packed_should_interrupt,
 };

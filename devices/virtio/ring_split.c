@@ -85,6 +85,11 @@ static void split_push_many(struct virtqueue *q, const struct vq_chain *c, const
 	q->unsignalled += n;
 }
 
+static bool split_ready(struct virtqueue *q)
+{
+	return ring_load(q->driver_hva + RING_IDX) != q->avail_idx;
+}
+
 static void split_notify_off(struct virtqueue *q)
 {
 	/* With the event index, silence is the driver's default: an old avail_event asks for nothing. */
@@ -99,7 +104,7 @@ static bool split_notify_on(struct virtqueue *q)
 	else
 		ring_store(q->device_hva + RING_FLAGS, 0);
 	ring_fence();
-	return ring_load(q->driver_hva + RING_IDX) != q->avail_idx;
+	return split_ready(q);
 }
 
 static bool split_should_interrupt(struct virtqueue *q)
@@ -111,5 +116,5 @@ static bool split_should_interrupt(struct virtqueue *q)
 
 const struct ring_ops ring_split = {
 	.pop = split_pop, .unpop = split_unpop, .push_many = split_push_many,
-	.notify_off = split_notify_off, .notify_on = split_notify_on, .should_interrupt = split_should_interrupt,
+	.ready = split_ready, .notify_off = split_notify_off, .notify_on = split_notify_on, .should_interrupt = split_should_interrupt,
 };

@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/blob.h"
 #include "common/vm.h"
-#include "devices/block/block.h"
+#include "devices/block/disk.h"
 #include "devices/classes.h"
 #include "devices/virtio/virtio_pci.h"
 
@@ -37,7 +38,6 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 #define HDR_LEN 16u
 #define RANGE_LEN 16u                           /* a discard or write-zeroes segment */
 #define RANGE_UNMAP 1u
-#define SERIAL_LEN 20
 #define DISCARD_SECTORS_MAX (1u << 22)          /* 2 GiB */
 #define ZEROES_SECTORS_MAX (1u << 17)           /* 64 MiB: may have to be written out */
 
@@ -55,6 +55,7 @@ struct vblk_req {
 	struct vblk_req *next;          /* of the free ones */
 	struct vq_chain chain;
 	unsigned q;
+	bool busy;                      /* taken from its queue and not yet answered */
 	uint8_t *status;                /* in guest memory */
 	struct iovec iov[VQ_CHAIN_MAX];
 };
@@ -74,8 +75,10 @@ struct vblk {
 	struct blk *blk;                /* NULL in a dry VM */
 	bool read_only;
 	uint64_t capacity;              /* bytes, whole sectors */
-	char serial[SERIAL_LEN];
+	char serial[DISK_SERIAL_LEN];
 	struct vblk_queue queue[QUEUES_MAX];
+	uint8_t *waiting;               /* for a snapshot: requests that wait for the operator or the throttle */
+	uint32_t waiting_len;
 };
 
 /* --- Requests --- */
@@ -97,6 +100,7 @@ static struct vblk_req *req_get(struct vblk *d, unsigned q)
 	if (r) {
 		r->d = d;
 		r->q = q;
+		r->busy = true;
 	}
 	return r;
 }
@@ -105,6 +109,7 @@ static void req_put(struct vblk_req *r)
 {
 	struct vblk_queue *vq = &r->d->queue[r->q];
 
+	r->busy = false;
 	r->next = vq->free;
 	vq->free = r;
 }
@@ -119,15 +124,12 @@ static void req_finish(struct vblk_req *r, uint8_t status, uint32_t data_len)
 	req_put(r);
 }
 
-/* The block layer is done with it. */
+/* The block layer is done with it, and has reported a failure. */
 static void on_done(struct blk_req *b)
 {
 	struct vblk_req *r = (struct vblk_req *)b;
 	const bool in = b->op == BLK_READ;
 
-	if (b->ret)
-		dev_warn(&r->d->v.pci.dev, "the host failed to %s at byte %llu: %s", in ? "read" : "write or flush",
-			 (unsigned long long)b->off, strerror(-b->ret));
 	req_finish(r, b->ret ? S_IOERR : S_OK, in && !b->ret ? (uint32_t)(r->chain.wlen - 1) : 0);
 }
 
@@ -241,7 +243,7 @@ static void get_id(struct vblk_req *r)
 {
 	const size_t room = r->chain.wlen - 1;
 
-	req_finish(r, S_OK, (uint32_t)iov_write(r->iov + r->chain.nr, r->chain.nw, 0, r->d->serial, MIN(room, SERIAL_LEN)));
+	req_finish(r, S_OK, (uint32_t)iov_write(r->iov + r->chain.nr, r->chain.nw, 0, r->d->serial, MIN(room, DISK_SERIAL_LEN)));
 }
 
 /* One chain: header, data, status byte, in whatever pieces the driver likes [VIRTIO-1.2 2.7.4]. */
@@ -317,7 +319,7 @@ static void vblk_cfg_written(struct virtio_dev *v, unsigned off, unsigned size)
 }
 
 static const struct virtio_type vblk_type = {
-	.id = 2, .class_code = 0x010000,
+	.id = 2, .class_code = 0x010000, .polled = true,
 	.features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE,
 	.kick = vblk_kick, .reset = vblk_reset_type, .negotiated = vblk_negotiated, .cfg_written = vblk_cfg_written,
 };
@@ -325,7 +327,7 @@ static const struct virtio_type vblk_type = {
 static void cfg_fill(struct vblk *d, unsigned queues)
 {
 	uint8_t *c = d->v.cfg;
-	const uint32_t logical = d->blk ? d->blk->logical : SECTOR, physical = d->blk ? d->blk->physical : SECTOR;
+	const uint32_t logical = d->blk ? blk_logical(d->blk) : SECTOR, physical = d->blk ? blk_physical(d->blk) : SECTOR;
 
 	put_le64(c + CFG_CAPACITY, d->capacity / SECTOR);
 	put_le32(c + CFG_SEG_MAX, QUEUE_SIZE - 2);
@@ -343,89 +345,39 @@ static void cfg_fill(struct vblk *d, unsigned queues)
 	d->v.cfg_wmask[CFG_WRITEBACK] = 1;
 }
 
-/* "512", "512/4096", "4k/4k" is not bhyve's: plain numbers. */
-static int sectors_parse(const char *id, const char *text, struct blk_conf *c)
-{
-	char end;
-	const int n = text ? sscanf(text, "%u/%u%c", &c->logical, &c->physical, &end) : 0;
-
-	if (!text)
-		return 0;
-	if ((n == 1 && !strchr(text, '/') && text[strspn(text, "0123456789")] == '\0') || n == 2)
-		return 0;
-	return err_msg(-EINVAL, "%s.sectorsize: '%s' is not LOGICAL or LOGICAL/PHYSICAL in bytes, such as 512/4096", id, text);
-}
-
-static int disk_open(struct vblk *d)
-{
-	struct device *dev = &d->v.pci.dev;
-	const char *aio = dev_opt_str(dev, "aio");
-	struct blk_conf c = {
-		.path = dev_opt_str(dev, "path"), .read_only = d->read_only, .nocache = dev_opt_bool(dev, "nocache"),
-		.sync = dev_opt_bool(dev, "sync") || dev_opt_bool(dev, "direct"), .nodelete = dev_opt_bool(dev, "nodelete"),
-		.aio = strcmp(aio, "threads") == 0 ? BLK_AIO_THREADS : strcmp(aio, "io_uring") == 0 ? BLK_AIO_URING : BLK_AIO_AUTO,
-	};
-	const struct blk_owner owner = { &dev->lock, on_batch, d };
-	int err = sectors_parse(dev->id, dev_opt_str(dev, "sectorsize"), &c);
-
-	if (!err && !c.path)
-		err = err_msg(-EINVAL, "%s: virtio-blk needs a disk image or block device: virtio-blk,PATH", dev->id);
-	if (err || dev->vm->dry)
-		return err;
-	d->blk = blk_open(dev->vm, dev->id, &c, &owner, &err);
-	if (d->blk)
-		d->capacity = ALIGN_UP(d->blk->size, d->blk->logical);
-	return err;
-}
-
-/*
- * Stable without an option: FNV-1a (64 bits) over the image's path, in hexadecimal; enough for
- * /dev/disk/by-id to tell two disks apart.
- */
-static void serial_set(struct vblk *d)
-{
-	const struct device *dev = &d->v.pci.dev;
-	const char *ser = dev_opt_str(dev, "serial") ? dev_opt_str(dev, "serial") : dev_opt_str(dev, "ser");
-	const char *path = dev_opt_str(dev, "path");
-	char text[SERIAL_LEN + 1] = "";
-	uint64_t h = 0xcbf29ce484222325;
-
-	for (const char *p = path ? path : ""; *p; p++)
-		h = (h ^ (uint8_t)*p) * 0x100000001b3;
-	if (!ser)
-		snprintf(text, sizeof(text), "SKEP%016llX", (unsigned long long)h);
-	memcpy(d->serial, ser ? ser : text, strnlen(ser ? ser : text, SERIAL_LEN));
-}
-
 static int vblk_init(struct device *dev)
 {
 	struct vblk *d = (struct vblk *)dev;
 	unsigned queues = (unsigned)dev_opt_u64(dev, "queues");
 	uint64_t features;
-	int err;
+	const struct blk_owner owner = { &dev->lock, on_batch, d };
+	int err = disk_open(dev, "", dev->id, false, &owner, &d->blk);
 
-	d->read_only = dev_opt_bool(dev, "ro");
-	if (queues == 0)
-		queues = MAX(1, MIN(dev->vm->nvcpus, QUEUES_DEFAULT_MAX));
-	err = disk_open(d);
 	if (err)
 		return err;
+	d->read_only = d->blk ? blk_read_only(d->blk) : dev_opt_bool(dev, "ro");
+	if (d->blk)
+		d->capacity = ALIGN_UP(blk_size(d->blk), (uint64_t)blk_logical(d->blk));
+	if (queues == 0)
+		queues = MAX(1, MIN(dev->vm->nvcpus, QUEUES_DEFAULT_MAX));
 	features = d->read_only ? F_RO : F_DISCARD | F_WRITE_ZEROES;
 	err = virtio_init(&d->v, &vblk_type, features | (queues > 1 ? F_MQ : 0), queues, QUEUE_SIZE, CFG_LEN);
 	if (err) {
 		blk_close(d->blk);
 		return err;
 	}
-	serial_set(d);
+	disk_serial(dev, "", '\0', d->serial);
 	cfg_fill(d, queues);
 	return 0;
 }
 
-static void drain(struct vblk *d)
+static void drain(struct vblk *d, bool cancel)
 {
 	dev_lock(&d->v.pci.dev);
 	if (d->blk)
 		blk_drain(d->blk);
+	if (d->blk && cancel)
+		blk_cancel(d->blk);
 	dev_unlock(&d->v.pci.dev);
 }
 
@@ -433,28 +385,159 @@ static void vblk_fini(struct device *dev)
 {
 	struct vblk *d = (struct vblk *)dev;
 
-	drain(d);
+	drain(d, true);
 	virtio_fini(&d->v);
 	blk_close(d->blk);
 	for (unsigned q = 0; q < QUEUES_MAX; q++)
 		free(d->queue[q].reqs);
+	free(d->waiting);
 }
 
 static void vblk_reset(struct device *dev)
 {
-	drain((struct vblk *)dev);
+	drain((struct vblk *)dev, true);
 	virtio_reset(&((struct vblk *)dev)->v);
 }
 
 static void vblk_pause(struct device *dev)
 {
 	virtio_pause(&((struct vblk *)dev)->v);
-	drain((struct vblk *)dev);
+	drain((struct vblk *)dev, false);
 }
 
 static void vblk_resume(struct device *dev)
 {
-	virtio_resume(&((struct vblk *)dev)->v);
+	struct vblk *d = (struct vblk *)dev;
+
+	dev_lock(dev);
+	if (d->blk)
+		blk_kick(d->blk);
+	dev_unlock(dev);
+	virtio_resume(&d->v);
+}
+
+/* --- Snapshots of what still waits --- */
+
+/*
+ * A paused device may hold requests: a disk that failed has them wait for the operator.  A record each:
+ * le16 queue, ID, ring entries, iovecs; u8 operation, unmap; le32 zero; le64 offset, length, writable bytes, address of the
+ * status; then le64 address and le64 length of every iovec.  A request may be part done, so these are not the chain's.
+ */
+enum {
+	W_QUEUE = 0, W_ID = 2, W_NDESC = 4, W_NIOV = 6, W_OP = 8, W_UNMAP = 9, W_OFF = 16, W_LEN = 24, W_WLEN = 32, W_STATUS = 40, W_IOV = 48,
+};
+#define W_IOV_LEN 16u
+
+static void waiting_put(const struct vblk_req *r, struct blob *out)
+{
+	const struct guest_mem *mem = &r->d->v.pci.dev.vm->mem;
+	const bool data = r->blk.op0 == BLK_READ || r->blk.op0 == BLK_WRITE;
+	const unsigned niov = data ? r->blk.niov : 0;
+	uint8_t head[W_IOV] = { 0 }, v[W_IOV_LEN];
+	uint64_t gpa = 0;
+
+	mem_gpa_of(mem, r->status, &gpa);
+	put_le16(head + W_QUEUE, (uint16_t)r->q);
+	put_le16(head + W_ID, r->chain.id);
+	put_le16(head + W_NDESC, r->chain.ndesc);
+	put_le16(head + W_NIOV, (uint16_t)niov);
+	head[W_OP] = (uint8_t)r->blk.op0;
+	head[W_UNMAP] = r->blk.unmap;
+	put_le64(head + W_OFF, r->blk.off);
+	put_le64(head + W_LEN, r->blk.len);
+	put_le64(head + W_WLEN, r->chain.wlen);
+	put_le64(head + W_STATUS, gpa);
+	blob_add(out, head, sizeof(head));
+	for (unsigned i = 0; i < niov; i++) {
+		mem_gpa_of(mem, r->blk.iov[i].iov_base, &gpa);
+		put_le64(v, gpa);
+		put_le64(v + 8, r->blk.iov[i].iov_len);
+		blob_add(out, v, sizeof(v));
+	}
+}
+
+static void vblk_saving(struct device *dev)
+{
+	struct vblk *d = (struct vblk *)dev;
+	struct blob out = { 0 };
+
+	for (unsigned q = 0; q < d->v.nqueues; q++) {
+		for (unsigned i = 0; i < d->queue[q].fresh; i++) {
+			if (d->queue[q].reqs[i].busy)
+				waiting_put(&d->queue[q].reqs[i], &out);
+		}
+	}
+	free(d->waiting);
+	d->waiting = out.data;
+	d->waiting_len = (uint32_t)out.len;
+}
+
+static bool waiting_iov(struct vblk_req *r, const uint8_t *p, unsigned n)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++, p += W_IOV_LEN) {
+		const uint64_t len = get_le64(p + 8);
+
+		r->iov[i] = (struct iovec){ mem_at(&r->d->v.pci.dev.vm->mem, get_le64(p), len), len };
+		if (!r->iov[i].iov_base)
+			return false;
+		sum += len;
+	}
+	r->blk.iov = r->iov;
+	r->blk.niov = n;
+	return sum == r->blk.len;
+}
+
+static bool waiting_op_ok(const struct vblk *d, const struct vblk_req *r)
+{
+	const enum blk_op op = r->blk.op;
+
+	if (op != BLK_READ && op != BLK_FLUSH && (op > BLK_WRITE_ZEROES || d->read_only))
+		return false;
+	return r->blk.len <= d->capacity && r->blk.off <= d->capacity - r->blk.len;
+}
+
+/* One record at p, of at least W_IOV bytes; its length, or 0: it cannot be true. */
+static size_t waiting_get(struct vblk *d, const uint8_t *p, size_t left)
+{
+	const unsigned q = get_le16(p + W_QUEUE), niov = get_le16(p + W_NIOV), ndesc = get_le16(p + W_NDESC);
+	const size_t len = W_IOV + niov * W_IOV_LEN;
+	struct virtqueue *vq = &d->v.vq[MIN(q, QUEUES_MAX - 1)];
+	struct vblk_req *r;
+	bool data;
+
+	if (q >= d->v.nqueues || len > left || niov > VQ_CHAIN_MAX || !vq_live(vq) || ndesc == 0 || ndesc + vq->inuse > vq->size)
+		return 0;
+	r = req_get(d, q);
+	if (!r)
+		return 0;
+	r->blk = (struct blk_req){ .op = p[W_OP], .off = get_le64(p + W_OFF), .len = get_le64(p + W_LEN), .unmap = p[W_UNMAP] };
+	r->chain = (struct vq_chain){ .id = get_le16(p + W_ID), .ndesc = (uint16_t)ndesc, .iov = r->iov, .wlen = get_le64(p + W_WLEN) };
+	r->status = mem_at(&d->v.pci.dev.vm->mem, get_le64(p + W_STATUS), 1);
+	data = r->blk.op == BLK_READ || r->blk.op == BLK_WRITE;
+	if (!r->status || !waiting_op_ok(d, r) || (niov && !data) || (data && !waiting_iov(r, p + W_IOV, niov))) {
+		req_put(r);
+		return 0;
+	}
+	vq->inuse = (uint16_t)(vq->inuse + ndesc);
+	submit(r, r->blk.op, r->blk.off, r->blk.len);
+	return len;
+}
+
+/* They are started by the resume, as the disk was drained when the device was reset. */
+static int waiting_load(struct vblk *d)
+{
+	const uint8_t *p = d->waiting;
+	size_t left = d->waiting_len, len;
+
+	for (; left; p += len, left -= len) {
+		len = d->blk && left >= W_IOV ? waiting_get(d, p, left) : 0;
+		if (len == 0)
+			return err_msg(-EINVAL, "snapshot of %s: a request that waited is not one; it was made by another machine or is "
+				       "damaged", d->v.pci.dev.id);
+	}
+	return 0;
 }
 
 static int vblk_loaded(struct device *dev)
@@ -469,28 +552,24 @@ static int vblk_loaded(struct device *dev)
 
 	cfg_fill(d, d->v.nqueues);
 	d->v.cfg[CFG_WRITEBACK] = writeback;
-	return virtio_loaded(&d->v);
+	int err = virtio_loaded(&d->v);
+
+	dev_lock(dev);
+	if (!err)
+		err = waiting_load(d);
+	dev_unlock(dev);
+	return err;
 }
 
 static const struct snap_field vblk_fields[] = {
 	SNAP_STRUCT(struct vblk, v, virtio_fields, 1),
+	SNAP_HEAP(struct vblk, waiting, waiting_len, 2),
 	SNAP_END
 };
 
-static const char *const aio_choices[] = { "auto", "io_uring", "threads", NULL };
 static const struct opt vblk_opts[] = {
-	{ "path", OPT_STR, 0, 4095, NULL, NULL, "disk image (raw) or block device", NULL },
-	{ "ro", OPT_BOOL, 0, 0, "false", NULL, "read-only; several machines may share the image", NULL },
-	{ "serial", OPT_STR, 0, SERIAL_LEN, NULL, NULL, "serial number, at most 20 characters; default: from the path", NULL },
-	{ "ser", OPT_STR, 0, SERIAL_LEN, NULL, NULL, "same as serial", NULL },
+	DISK_OPTS(""),
 	{ "queues", OPT_U64, 0, QUEUES_MAX, "0", NULL, "request queues; 0: one a vCPU, at most 4", NULL },
-	{ "nocache", OPT_BOOL, 0, 0, "false", NULL, "bypass the host's page cache", NULL },
-	{ "direct", OPT_BOOL, 0, 0, "false", NULL, "same as sync", NULL },
-	{ "sync", OPT_BOOL, 0, 0, "false", NULL, "a write is done when it is on stable storage", NULL },
-	{ "sectorsize", OPT_STR, 0, 16, NULL, "bytes", "logical sector size, or LOGICAL/PHYSICAL", NULL },
-	{ "bootindex", OPT_U64, 0, 255, NULL, NULL, "place in the firmware's boot order", NULL },
-	{ "nodelete", OPT_BOOL, 0, 0, "false", NULL, "ignore the guest's discards", NULL },
-	{ "aio", OPT_ENUM, 0, 0, "auto", NULL, "how the host does the I/O", aio_choices },
 	OPT_LAST
 };
 
@@ -498,5 +577,5 @@ const struct device_class virtio_blk_class = {
 	.name = "virtio-blk", .help = "disk", .size = sizeof(struct vblk),
 	.opts = vblk_opts, .positional = "path",
 	.init = vblk_init, .fini = vblk_fini, .reset = vblk_reset, .pause = vblk_pause, .resume = vblk_resume,
-	.snap = vblk_fields, .snap_version = 1, .loaded = vblk_loaded, .pci = true,
+	.snap = vblk_fields, .snap_version = 2, .saving = vblk_saving, .loaded = vblk_loaded, .pci = true,
 };

@@ -99,10 +99,52 @@ static void on_kick(void *arg, uint32_t events)
 	if (read(k->fd, &n, sizeof(n)) != sizeof(n))
 		return;
 	dev_lock(&v->pci.dev);
-	if (virtio_running(v, k->q) && v->type->kick(v, k->q))
+	if (virtio_running(v, k->q)) {
+		if (k->poller) {
+			poller_notified(k->poller);
+			v->vq[k->q].quiet = poller_wake(k->poller);
+		}
+		if (v->type->kick(v, k->q))
+			virtio_kick_self(v, k->q);
+	}
+	dev_unlock(&v->pci.dev);
+}
+
+/* What the type leaves in the queue for want of room does not count: it is told when there is some. */
+static bool on_poll(void *arg)
+{
+	struct virtio_kick *k = arg;
+	struct virtio_dev *v = k->v;
+	struct virtqueue *q = &v->vq[k->q];
+	bool any = false;
+
+	dev_lock(&v->pci.dev);
+	if (virtio_running(v, k->q) && vq_ready(q)) {
+		const uint16_t before = q->avail_idx;
+
+		if (v->type->kick(v, k->q))
+			virtio_kick_self(v, k->q);
+		any = q->avail_idx != before;
+	}
+	dev_unlock(&v->pci.dev);
+	return any;
+}
+
+static void on_rest(void *arg)
+{
+	struct virtio_kick *k = arg;
+	struct virtio_dev *v = k->v;
+	struct virtqueue *q = &v->vq[k->q];
+
+	dev_lock(&v->pci.dev);
+	q->quiet = false;
+	/* What is there although the ring is full was never the driver's to add. */
+	if (virtio_running(v, k->q) && vq_notify_on(q) && q->inuse < q->size)
 		virtio_kick_self(v, k->q);
 	dev_unlock(&v->pci.dev);
 }
+
+static const struct poller_ops kick_poller = { on_poll, on_rest };
 
 static void ioeventfd_del(struct virtio_kick *k)
 {
@@ -354,6 +396,8 @@ static int kick_init(struct virtio_dev *v, unsigned q)
 	if (k->fd < 0)
 		return err_sys("%s: eventfd of queue %u", v->pci.dev.id, q);
 	k->ev = ev_fd(loop, k->fd, EPOLLIN, on_kick, k);
+	if (k->ev && v->type->polled)
+		k->poller = poller_new(loop, &kick_poller, k);
 	return k->ev ? 0 : -ENOMEM;
 }
 
@@ -362,6 +406,7 @@ static void kicks_free(struct virtio_dev *v)
 	for (unsigned q = 0; q < v->nqueues; q++) {
 		ioeventfd_del(&v->kick[q]);
 		ev_del(v->kick[q].ev);
+		poller_free(v->kick[q].poller);
 		if (v->kick[q].fd >= 0)
 			close(v->kick[q].fd);
 	}

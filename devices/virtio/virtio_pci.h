@@ -49,6 +49,7 @@ struct virtio_type {
 	uint16_t id;                            /* [VIRTIO-1.2 5] */
 	uint32_t class_code;                    /* PCI class, subclass, interface */
 	uint64_t features;                      /* always offered, besides the transport's; virtio_init adds more */
+	bool polled;                            /* while at work, queues are looked at and not notified about */
 	/* Each may be NULL but kick. */
 	void (*negotiated)(struct virtio_dev *);                /* v->features is final */
 	/* Loop thread: work may be waiting in a live queue.  True: call again soon (fairness). */
@@ -65,6 +66,7 @@ struct virtio_kick {
 	unsigned q;
 	int fd;                                 /* eventfd; -1 in a machine that never runs */
 	struct ev *ev;
+	struct poller *poller;                  /* NULL: it is not polled */
 	bool by_kvm;                            /* an ioeventfd is set at addr */
 	uint64_t addr;
 };

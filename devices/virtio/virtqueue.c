@@ -72,6 +72,7 @@ const char *vq_enable(struct virtqueue *q, const struct guest_mem *mem)
 const char *vq_loaded(struct virtqueue *q, const struct guest_mem *mem)
 {
 	q->mem = mem;
+	q->quiet = false;
 	q->broken = NULL;
 	q->inuse = 0;                   /* whoever saved it had drained it */
 	if (!q->enabled)
@@ -163,6 +164,11 @@ void vq_push(struct virtqueue *q, const struct vq_chain *c, uint32_t written)
 	vq_push_many(q, c, &written, 1);
 }
 
+bool vq_ready(struct virtqueue *q)
+{
+	return ring_of(q)->ready(q);
+}
+
 void vq_notify_off(struct virtqueue *q)
 {
 	if (vq_live(q))
@@ -171,7 +177,9 @@ void vq_notify_off(struct virtqueue *q)
 
 bool vq_notify_on(struct virtqueue *q)
 {
-	return vq_live(q) && ring_of(q)->notify_on(q);
+	if (!vq_live(q))
+		return false;
+	return q->quiet ? ring_of(q)->ready(q) : ring_of(q)->notify_on(q);
 }
 
 bool vq_should_interrupt(struct virtqueue *q)

@@ -33,6 +33,7 @@ struct virtqueue {
 	uint64_t desc, driver, device;          /* guest-physical addresses of the three areas */
 	bool enabled;
 	bool packed, event_idx, indirect;       /* negotiated; fixed at enabling */
+	bool quiet;                             /* it is polled: the driver need not notify */
 	/* Position in the ring.  Split: free-running indices.  Packed: offsets with their wrap counters. */
 	uint16_t avail_idx, used_idx;
 	bool avail_wrap, used_wrap;
@@ -76,9 +77,11 @@ void vq_drop(struct virtqueue *, const struct vq_chain *);
  */
 void vq_push_many(struct virtqueue *, const struct vq_chain *, const uint32_t *written, unsigned n);
 
+/* Is a chain available in a live queue?  What the driver has written may still be wrong. */
+bool vq_ready(struct virtqueue *);
 /* Asks the driver not to notify; a hint. */
 void vq_notify_off(struct virtqueue *);
-/* Asks for a notification of the next chain; true when one is there already and none may follow. */
+/* Asks for a notification of the next chain, unless `quiet`; true when one is there already and none may follow. */
 bool vq_notify_on(struct virtqueue *);
 /* True when the driver wants an interrupt for what was pushed since the last call. */
 bool vq_should_interrupt(struct virtqueue *);

@@ -10,7 +10,7 @@
 #		build/found tests/fuzz/corpus/pvh
 # What is found goes to the corpus, made small (-minimize_crash=1), under a name that says what it was.
 
-FUZZ_NAMES := bzimage pvh multiboot elf arm64_image conf snap virtqueue kld fw_cfg pflash fbsd loader_conf
+FUZZ_NAMES := bzimage pvh multiboot elf arm64_image conf snap virtqueue kld fw_cfg pflash fbsd loader_conf ahci scsi nvme vmdk vdi vhd vhdx qcow2
 FUZZ_BINS := $(FUZZ_NAMES:%=$O/tests/fuzz/fuzz_%)
 # libFuzzer brings its own main().
 FUZZ_MAIN := $(if $(findstring fuzzer,$(SAN)),,$O/obj/tests/fuzz/main.o)
@@ -18,7 +18,9 @@ FUZZ_MAIN := $(if $(findstring fuzzer,$(SAN)),,$O/obj/tests/fuzz/main.o)
 .PHONY: fuzz
 fuzz: $(FUZZ_BINS)
 
-$O/tests/fuzz/fuzz_virtqueue: $O/obj/tests/unit/devices/virtio/driver.o
+$O/tests/fuzz/fuzz_virtqueue $O/tests/fuzz/fuzz_scsi: $O/obj/tests/unit/devices/virtio/driver.o
+$O/tests/fuzz/fuzz_ahci: $O/obj/tests/unit/devices/virtio/driver.o $O/obj/tests/unit/devices/ahci/hba.o
+$O/tests/fuzz/fuzz_nvme: $O/obj/tests/unit/devices/virtio/driver.o $O/obj/tests/unit/devices/nvme/nvdrv.o
 $(FUZZ_BINS): $O/tests/fuzz/%: $O/obj/tests/fuzz/%.o $(FUZZ_MAIN) $O/libskep.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

@@ -50,7 +50,7 @@ static struct drv *open_device(unsigned which, unsigned *nqueues)
 	struct vm *vm = drv_vm_new();
 
 	*nqueues = 1;
-	switch (which % 4) {
+	switch (which % 5) {
 	case 0:
 		return drv_open(vm, &virtio_rnd_class, "pci.0.3.0");
 	case 1:
@@ -61,6 +61,13 @@ static struct drv *open_device(unsigned which, unsigned *nqueues)
 		*nqueues = 3;
 		drv_conf(vm, "pci.0.3.0.backend", "null");
 		return drv_open(vm, &virtio_net_class, "pci.0.3.0");
+	case 4:
+		*nqueues = 4;
+		drv_conf(vm, "pci.0.3.0.target.0.path", disk());
+		drv_conf(vm, "pci.0.3.0.target.0.format", "raw");
+		drv_conf(vm, "pci.0.3.0.target.0.aio", "threads");
+		drv_conf(vm, "pci.0.3.0.target.1.type", "cd");
+		return drv_open(vm, &virtio_scsi_class, "pci.0.3.0");
 	default:
 		*nqueues = 4;
 		drv_conf(vm, "pci.0.3.0.port.0.name", "fuzz");

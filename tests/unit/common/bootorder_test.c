@@ -52,13 +52,13 @@ static void destroy(void)
 static const char *order(unsigned max)
 {
 	static char text[200];
-	const struct device *d[BOOT_ORDER_MAX];
+	struct boot_entry d[BOOT_ORDER_MAX];
 	unsigned n = boot_order(vm, d, max);
 
 	text[0] = 0;
 	for (unsigned i = 0; i < n; i++) {
-		strcat(text, d[i]->id);
-		strcat(text, " ");
+		size_t len = strlen(text);
+		snprintf(text + len, sizeof(text) - len, d[i].unit ? "%s/%u " : "%s ", d[i].dev->id, d[i].unit);
 	}
 	return text;
 }
@@ -153,6 +153,26 @@ START_TEST(test_bootindex)
 	end();
 }
 
+/* Controllers with several disks: each disk has its own place. */
+START_TEST(test_units)
+{
+	begin();
+	for (size_t i = 0; i < NELEM(arches); i++) {
+		ck_assert_int_eq(CREATE(arches[i], DEV("3", "virtio-scsi", "target.0.path"), disk, "pci.0.3.0.target.7.path", rom,
+					"pci.0.3.0.target.9.type", "cd", "pci.0.3.0.target.0.bootindex", "5",
+					"pci.0.3.0.target.7.bootindex", "1", "pci.0.3.0.target.9.bootindex", "3",
+					DEV("4", "virtio-blk", "path"), iso, "pci.0.4.0.ro", "true", "pci.0.4.0.bootindex", "2"), 0);
+		ck_assert_str_eq(order(BOOT_ORDER_MAX), "pci.0.3.0/7 pci.0.4.0 pci.0.3.0/9 pci.0.3.0 ");
+		destroy();
+		blank(disk, 65536);
+		ck_assert_int_eq(CREATE(arches[i], "install.iso", iso, DEV("3", "virtio-scsi", "target.2.path"), iso,
+					"pci.0.3.0.target.2.type", "cd", "pci.0.3.0.target.4.path", disk), 0);
+		ck_assert_str_eq(order(BOOT_ORDER_MAX), "pci.0.3.0/2 pci.0.3.0/4 ");
+		destroy();
+	}
+	end();
+}
+
 START_TEST(test_install)
 {
 	begin();
@@ -193,10 +213,11 @@ START_TEST(test_refusals)
 		REFUSED("bootindex 1 is given to both pci.0.3.0 and pci.0.4.0; give each its own", DEV("3", "virtio-blk", "path"), disk,
 			"pci.0.3.0.bootindex", "1", DEV("4", "virtio-net", "backend"), "null", "pci.0.4.0.bootindex", "0x1");
 		REFUSED("install.iso: there is no disk to install on: give --disk FILE as well", "install.iso", iso,
-			DEV("3", "virtio-blk", "path"), iso, "pci.0.3.0.ro", "yes");
+			DEV("3", "virtio-blk", "path"), iso, "pci.0.3.0.ro", "yes", DEV("4", "virtio-scsi", "target.2.path"), iso,
+			"pci.0.4.0.target.2.type", "cd");
 		REFUSED("install.force: there is no installation medium: give --install ISO as well", "install.force", "true");
 	}
 	end();
 }
 
-UNIT_MAIN("common/bootorder", test_boot_sector, test_bootindex, test_install, test_refusals)
+UNIT_MAIN("common/bootorder", test_boot_sector, test_bootindex, test_units, test_install, test_refusals)

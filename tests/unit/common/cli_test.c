@@ -51,7 +51,14 @@ static void dump_is(const char *want)
 /* What installs and boots from media becomes disks. */
 START_TEST(test_media)
 {
-	ck_assert_int_eq(parse("--install os.iso --cdrom cd,,1.iso,bootindex=4 --disk d vm1 --force-install"), 0);
+	/* A CD is what the machine's firmware can start from. */
+	ck_assert_int_eq(parse_as((struct cli){ .prog = "skep plan", .any_arch = true }, "-o arch=x86 --cdrom a --cdrom b vm1"), 0);
+	ck_assert_str_eq(conf_raw(conf, "pci.0.2.0.device"), "ahci-cd");
+	ck_assert_str_eq(conf_raw(conf, "pci.0.3.0.path"), "b");
+	ck_assert_int_eq(parse_as((struct cli){ .prog = "skep plan", .any_arch = true }, "--cdrom cd,,1.iso,bootindex=4 -o arch=arm64 vm1"), 0);
+	dump_is("arch=arm64\nlpc.com1.path=stdio\nname=vm1\n"
+		"pci.0.2.0.bootindex=4\npci.0.2.0.device=virtio-blk\npci.0.2.0.path=cd,1.iso\npci.0.2.0.ro=true\n");
+	ck_assert_int_eq(parse("--install os.iso -s 2,virtio-blk,cd,,1.iso,bootindex=4,ro --disk d vm1 --force-install"), 0);
 	dump_is("install.force=true\ninstall.iso=os.iso\nlpc.com1.path=stdio\nname=vm1\n"
 		"pci.0.2.0.bootindex=4\npci.0.2.0.device=virtio-blk\npci.0.2.0.path=cd,1.iso\npci.0.2.0.ro=true\n"
 		"pci.0.3.0.device=virtio-blk\npci.0.3.0.path=d\n"
@@ -61,6 +68,8 @@ START_TEST(test_media)
 	ck_assert_int_eq(parse("-s 5,virtio-blk,os.iso,ro -o install.iso=os.iso --disk d vm1"), 0);
 	ck_assert_ptr_null(conf_raw(conf, "pci.0.3.0.device"));
 	ck_assert_ptr_nonnull(conf_raw(conf, "pci.0.2.0.device"));
+	ck_assert_int_eq(parse("-s 5,ahci,hd:d,cd:os.iso --install os.iso vm1"), 0);
+	ck_assert_ptr_null(conf_raw(conf, "pci.0.2.0.device"));
 	/* ... but a disk that is written is no medium: both want the file, and one of them will be refused. */
 	ck_assert_int_eq(parse("--disk os.iso --install os.iso vm1"), 0);
 	ck_assert_str_eq(conf_raw(conf, "pci.0.3.0.ro"), "true");

@@ -94,7 +94,7 @@ START_TEST(test_refused)
 		{ "pci.0.3.0.device=virtio-blok", "t: unknown device 'virtio-blok': did you mean 'virtio-blk'?" },
 		{ "pci.0.3.0.device=zebra", "t: unknown device 'zebra': 'skep run -s help' lists them" },
 		{ "pci.0.3.0.device=uart16550", "t: unknown device 'uart16550': 'skep run -s help' lists them" },
-		{ "pci.0.3.0.device=nvme", "t: nvme: the NVMe controller is not in this version; use virtio-blk" },
+		{ "pci.0.3.0.device=e1000", "t: e1000: the Intel e1000 is not in this version; use virtio-net" },
 		{ "pci.0.3.0.device=virtio-blk pci.0.3.0.pth=x", "t: unknown key 'pci.0.3.0.pth': did you mean 'pci.0.3.0.path'?" },
 		{ "pci.0.3.0.device=virtio-blk pci.0.3.0.ro=x", "t: pci.0.3.0.ro=x: neither true nor false" },
 		{ "pci.0.3.0.device=lpc pci.0.3.0.x=1", "t: 'pci.0.3.0.x': lpc takes no options here; its ports are lpc.com1 to "

@@ -148,13 +148,23 @@ END_TEST
 
 START_TEST(boot_order)
 {
-	static const char want[] = "/pci@i0cf8/ethernet@5/ethernet-phy@0\n/pci@i0cf8/scsi@1f,2/disk@0,0\n/pci@i0cf8/scsi@3/disk@0,0";
+	static const char want[] = "/pci@i0cf8/ethernet@5/ethernet-phy@0\n/pci@i0cf8/scsi@c/channel@0/disk@2,0\n"
+		"/pci@i0cf8/scsi@1f,2/disk@0,0\n/pci@i0cf8/scsi@3/disk@0,0\n/pci@i0cf8/pci8086,2922@a/drive@1/disk@0\n"
+		"/pci@i0cf8/pci8086,2922@9/drive@0/disk@0\n/pci@i0cf8/pci8086,5845@b/namespace@1,cdab000000000002\n"
+		"/pci@i0cf8/scsi@c/channel@0/disk@12,0";
 
 	for (size_t i = 0; i < NELEM(arches); i++) {
 		struct vm *vm = MACHINE(arches[i], ANY_ITEM, "pci.0.3.0.device", "virtio-blk", "pci.0.3.0.path", "/dev/null",
 					"pci.0.3.0.bootindex", "7", "pci.0.5.0.device", "virtio-net", "pci.0.5.0.backend", "null", "pci.0.5.0.bootindex", "0",
 					"pci.0.31.2.device", "virtio-blk", "pci.0.31.2.path", "/dev/null", "pci.0.31.2.bootindex", "2",
-					"pci.0.6.0.device", "virtio-blk", "pci.0.6.0.path", "/dev/null", "pci.0.8.0.device", "virtio-rnd");
+					"pci.0.6.0.device", "virtio-blk", "pci.0.6.0.path", "/dev/null", "pci.0.8.0.device", "virtio-rnd",
+					"pci.0.9.0.device", "ahci-cd", "pci.0.9.0.path", "/dev/null", "pci.0.9.0.bootindex", "12",
+					"pci.0.10.0.device", "ahci", "pci.0.10.0.port.0.type", "cd", "pci.0.10.0.port.1.path", "/dev/null",
+					"pci.0.10.0.port.1.bootindex", "9", "pci.0.11.0.device", "nvme", "pci.0.11.0.path", "/dev/null",
+					"pci.0.11.0.eui64", "0x020000000000abcd", "pci.0.11.0.bootindex", "30",
+					"pci.0.12.0.device", "virtio-scsi", "pci.0.12.0.target.18.path", "/dev/null",
+					"pci.0.12.0.target.18.bootindex", "31", "pci.0.12.0.target.2.type", "cd", "pci.0.12.0.target.2.path",
+					"/dev/null", "pci.0.12.0.target.2.bootindex", "1");
 
 		ck_assert_ptr_nonnull(vm);
 		expect_file(vm, "bootorder", want, sizeof(want));       /* with its NUL */

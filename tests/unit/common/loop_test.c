@@ -123,4 +123,102 @@ START_TEST(test_posts_from_a_thread)
 }
 END_TEST
 
-UNIT_MAIN("common/loop", test_fd_and_mod, test_delete_inside_batch, test_timer, test_posts_from_a_thread)
+/* --- Polling --- */
+
+static unsigned asked, rests;
+static bool busy;
+
+static bool ask(void *arg)
+{
+	(void)arg;
+	asked++;
+	return busy;
+}
+
+static void rest(void *arg)
+{
+	(void)arg;
+	rests++;
+}
+
+static const struct poller_ops ops = { ask, rest };
+
+/* Sleeps that are short enough come sooner or later, however busy the machine is. */
+static struct poller *quick_source(struct loop *l)
+{
+	struct poller *p = poller_new(l, &ops, NULL);
+
+	do {
+		ck_assert(!poller_wake(p));
+		loop_step(l, 0);
+		poller_notified(p);
+	} while (!poller_wake(p));
+	return p;
+}
+
+static void *wake_elsewhere(void *arg)
+{
+	return poller_wake(arg) ? arg : NULL;
+}
+
+START_TEST(test_polling)
+{
+	struct loop *l = loop_new();
+	pthread_t t;
+	void *got;
+
+	loop_step(l, 0);
+	asked = rests = 0;
+	busy = false;
+	struct poller *p = quick_source(l);
+	ck_assert_uint_eq(asked, 0);
+	ck_assert_int_eq(pthread_create(&t, NULL, wake_elsewhere, p), 0);
+	pthread_join(t, &got);
+	ck_assert_ptr_null(got);
+	/* Nothing comes: it rests, once. */
+	while (!rests)
+		loop_step(l, 0);
+	ck_assert_uint_ge(asked, 2);
+	asked = 0;
+	loop_step(l, 0);
+	ck_assert_uint_eq(asked, 0);
+	ck_assert_uint_eq(rests, 1);
+	/* A source that always has work lets others have their turn. */
+	ck_assert(poller_wake(p));
+	busy = true;
+	calls = 0;
+	ev_post(l, count, NULL);
+	loop_step(l, -1);
+	ck_assert_uint_eq(calls, 1);
+	ck_assert_uint_gt(asked, 0);
+	busy = false;
+	while (rests == 1)
+		loop_step(l, 0);
+	/* One that lets the loop sleep is not polled the next time. */
+	loop_step(l, 5);
+	poller_notified(p);
+	ck_assert(!poller_wake(p));
+	poller_free(p);
+	loop_free(l);
+}
+END_TEST
+
+START_TEST(test_polling_deleted)
+{
+	struct loop *l = loop_new();
+
+	loop_step(l, 0);
+	rests = 0;
+	struct poller *p = quick_source(l);
+	poller_free(p);
+	ck_assert(!poller_wake(p));
+	asked = 0;
+	loop_step(l, 0);
+	ck_assert_uint_eq(asked, 0);
+	ck_assert_uint_eq(rests, 0);
+	poller_free(NULL);
+	loop_free(l);
+}
+END_TEST
+
+UNIT_MAIN("common/loop", test_fd_and_mod, test_delete_inside_batch, test_timer, test_posts_from_a_thread, test_polling, test_polling_deleted)

@@ -245,6 +245,44 @@ START_TEST(test_pause_policy)
 }
 END_TEST
 
+/* What the host's trouble stops goes on when the operator says so; what ends it wins. */
+START_TEST(test_stop_and_continue)
+{
+	ck_assert_int_eq(CREATE(&arch_x86, true, "name", "x"), 0);
+	vm->nvcpus = 0;
+	vm_continue(vm);                /* it runs: nothing */
+	vm_stop_for(vm, "disk full");
+	vm_stop_for(vm, "another one");
+	ck_assert(atomic_load(&vm->park_requested));
+	loop_step(vm->loop, 0);
+	ck_assert(vm->stopped);
+	ck_assert_str_eq(vm->stop_text, "disk full");
+	vm_continue(vm);
+	ck_assert(!vm->stopped);
+	ck_assert(!atomic_load(&vm->park_requested));
+	vm_stop_for(vm, "again");
+	loop_step(vm->loop, 0);
+	ck_assert(vm->stopped);
+	ck_assert_str_eq(vm->stop_text, "again");
+	vm->status = -1;
+	request(CAUSE_SIGNAL, "signal");
+	ck_assert_int_eq(vm->status, 128 + SIGTERM);
+	vm_stop_for(vm, "too late");
+	loop_step(vm->loop, 0);
+	ck_assert_str_eq(vm->stop_text, "again");
+	destroy();
+
+	ck_assert_int_eq(CREATE(&arch_x86, true, "on_reboot", "exit"), 0);
+	vm->nvcpus = 0;
+	vm_request(vm, CAUSE_RESET, NULL, "reset");
+	vm_stop_for(vm, "meanwhile");
+	loop_step(vm->loop, 0);
+	ck_assert(!vm->stopped);
+	ck_assert_int_eq(vm->status, STATUS_RESET);
+	destroy();
+}
+END_TEST
+
 START_TEST(test_crash_is_told)
 {
 	ck_assert_int_eq(CREATE(&arch_x86, true, "on_crash", "exit"), 0);
@@ -255,4 +293,4 @@ START_TEST(test_crash_is_told)
 END_TEST
 
 UNIT_MAIN("common/vm", test_defaults, test_devices, test_two_machines, test_device_refusals, test_size_refusals, test_boot_refusals,
-	  test_host_directory, test_live_refusals, test_statuses, test_first_request_wins, test_pause_policy, test_crash_is_told)
+	  test_host_directory, test_live_refusals, test_statuses, test_first_request_wins, test_pause_policy, test_stop_and_continue, test_crash_is_told)

@@ -39,7 +39,7 @@ static struct device *make(const struct device_class *cls, unsigned i)
 	}
 	if (cls->conf_word) {
 		char word[32];
-		snprintf(word, sizeof(word), "name%u=null", i);
+		snprintf(word, sizeof(word), opt_find(cls->opts, "port.0.type") ? "cd:" : "name%u=null", i);
 		ck_assert_int_ge(cls->conf_word(conf, id, word, "test"), 0);
 	}
 	struct device *d = device_new(vm, cls, id, NULL);

@@ -67,4 +67,34 @@ START_TEST(grows_as_needed)
 }
 END_TEST
 
-UNIT_MAIN("devices/block/pool", runs_everything, grows_as_needed)
+static unsigned running(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	const unsigned n = p->nthreads;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+/* Threads that had nothing to do for long end, and others start when there is work again. */
+START_TEST(shrinks)
+{
+	static struct blk_req r[N];
+	struct pool p;
+	pool_init(&p, eventfd(0, EFD_NONBLOCK));
+	p.rest_ns = 2000000;
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < 10; i++) {
+			r[i] = (struct blk_req){ .off = i, .work = round % 4 ? work : slow };
+			ck_assert_int_eq(pool_submit(&p, &r[i]), 0);
+		}
+		ck_assert_uint_eq(collect(&p, 10), 10);
+		for (unsigned i = 0; round % 2 && i < 5000 && running(&p); i++)
+			usleep(1000);
+		ck_assert(round % 2 == 0 || running(&p) == 0);
+	}
+	pool_fini(&p);
+	close(p.efd);
+}
+END_TEST
+
+UNIT_MAIN("devices/block/pool", runs_everything, grows_as_needed, shrinks)

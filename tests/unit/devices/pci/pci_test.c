@@ -524,6 +524,52 @@ START_TEST(test_chipset_registers_are_kept)
 }
 END_TEST
 
+/* MSI: a message follows the configuration space, and survives a snapshot that is made of nothing else. */
+static uint64_t msi_fired(const struct msi_vector *v)
+{
+	uint64_t n = 0;
+	if (v->set && read(v->fd, &n, sizeof(n)) != sizeof(n))
+		ck_assert_int_eq(errno, EAGAIN);
+	return n;
+}
+
+START_TEST(test_msi)
+{
+	const struct arch_info *const arches[] = { &arch_x86, &arch_arm64 };
+	for (unsigned i = 0; i < NELEM(arches); i++) {
+		set_up(arches[i]);
+		struct pci_dev *p = &card->pci;
+		pci_msi_init(p);
+		memcpy(p->cfg_reset, p->cfg, PCI_CFG_LEN);
+		const unsigned cap = p->msi_cap;
+		ck_assert_uint_eq(cfg(4, cap, 1), 0x05);
+		ck_assert_uint_eq(cfg(4, cap + 2, 2), 0x80);
+		cfg_set(4, cap + 4, 8, 0x1fee00003);
+		cfg_set(4, cap + 12, 4, 0xffff4042);
+		ck_assert_uint_eq(cfg(4, cap + 4, 8), 0x1fee00000);     /* a dword's address */
+		ck_assert_uint_eq(cfg(4, cap + 12, 2), 0x4042);
+		pci_msi_fire(p);
+		ck_assert(!pci_msi_enabled(p) && !p->msi_vec.set);
+		cfg_set(4, cap + 2, 2, 0x71);                           /* several messages: there is one */
+		ck_assert_uint_eq(cfg(4, cap + 2, 2), 0x81);
+		ck_assert_uint_eq(p->msi_vec.addr, 0x1fee00000);
+		ck_assert_uint_eq(p->msi_vec.data, 0x4042);
+		ck_assert_uint_eq(p->msi_vec.devid, pci_bdf(p));
+		pci_msi_fire(p);
+		ck_assert_uint_eq(msi_fired(&p->msi_vec), 1);
+		json_t *rec = device_save(&p->dev);
+		device_reset(&p->dev);
+		ck_assert(!pci_msi_enabled(p) && !p->msi_vec.set);
+		ck_assert_int_eq(device_load(&p->dev, rec), 0);
+		ck_assert_uint_eq(p->msi_vec.data, 0x4042);
+		json_decref(rec);
+		cfg_set(4, cap + 2, 2, 0);
+		ck_assert(!p->msi_vec.set);
+		tear_down();
+	}
+}
+END_TEST
+
 UNIT_MAIN("devices/pci/pci", test_header, test_cf8, test_bars_follow_the_guest, test_overlap_is_not_mapped, test_overlap_ends,
 	  test_io_window_on_arm64, test_msix, test_intx, test_places, test_snapshot, test_pciexbar, test_pciexbar_hostile,
-	  test_pciexbar_waits, test_pciexbar_reset, test_two_vcpus, test_pciexbar_snapshot, test_chipset_registers_are_kept)
+	  test_pciexbar_waits, test_pciexbar_reset, test_two_vcpus, test_pciexbar_snapshot, test_chipset_registers_are_kept, test_msi)

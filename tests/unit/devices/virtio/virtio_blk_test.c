@@ -1,10 +1,14 @@
 #include "tests/unit/unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/block/block.h"
 #include "devices/classes.h"
+#include "tests/unit/capture.h"
+#include "tests/unit/devices/block/fake_img.h"
 #include "tests/unit/devices/virtio/driver.h"
 
 #define SECTOR 512u
@@ -17,6 +21,7 @@
 enum { T_IN, T_OUT, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_ZEROES = 13 };
 
 static char path[64];
+static struct capture cap;
 
 static void image_make(uint64_t size)
 {
@@ -240,7 +245,7 @@ START_TEST(ranges)
 	memset(fill, 0xaa, 256 << 10);
 	image_write(0, fill, 256 << 10);
 	free(fill);
-	struct drv *d = disk(NULL, NULL, NULL, NULL);
+	struct drv *d = disk("pci.0.3.0.format", "raw", NULL, NULL);
 	drv_start(d, F_DISCARD | F_ZEROES, 1, 16);
 	ck_assert_int_eq(range(d, T_DISCARD, 0, 128, 0), 0);
 	ck_assert(all(0, 65536, 0));
@@ -412,6 +417,144 @@ START_TEST(pause_and_snapshot)
 }
 END_TEST
 
+static void full_idle(void *arg) { }
+
+/* The disk is full: requests wait, are saved, loaded and done once there is space. */
+static struct fake *full_disk(struct drv *d)
+{
+	struct blk *b = blk_find(d->vm, "pci.0.3.0");
+	struct fake *f = fake_new(1 << 20, FAKE_MISSING);
+	struct img *old;
+	atomic_store(&f->fail, -ENOSPC);
+	dev_lock(&d->v->pci.dev);
+	blk_hold(b, full_idle, NULL);
+	ck_assert_int_eq(blk_replace(b, &f->img, &old), 0);
+	blk_release(b);
+	dev_unlock(&d->v->pci.dev);
+	img_close(old);
+	return f;
+}
+
+static void full_end(struct drv *d, struct fake *f)
+{
+	atomic_store(&f->fail, 0);
+	disk_end(d);
+}
+
+/* Two writes of 3 pieces and a write of zeroes; the chains and their statuses. */
+static uint64_t full_requests(struct drv *d)
+{
+	const uint64_t data = drv_alloc(d, 3 * SECTOR), status = drv_alloc(d, 3), seg = drv_alloc(d, 16);
+	pattern(drv_ptr(d, data, 3 * SECTOR), 3 * SECTOR, 77);
+	memset(drv_ptr(d, status, 3), 0xee, 3);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct drv_buf b[4] = {
+			{ hdr_make(d, T_OUT, 8 + 8 * i), 16, false }, { data, SECTOR + 100, false },
+			{ data + SECTOR + 100, 2 * SECTOR - 100, false }, { status + i, 1, true },
+		};
+		drv_add(d, 0, b, 4, i && d->features & VIRTIO_F_INDIRECT_DESC);
+	}
+	put_le64(drv_ptr(d, seg, 8), 32);
+	put_le32(drv_ptr(d, seg + 8, 4), 8);
+	const struct drv_buf z[3] = { { hdr_make(d, T_ZEROES, 0), 16, false }, { seg, 16, false }, { status + 2, 1, true } };
+	drv_add(d, 0, z, 3, false);
+	drv_kick(d, 0);
+	drv_settle(d);
+	for (unsigned i = 0; i < 200 && !d->vm->stopped; i++)
+		loop_step(d->vm->loop, 50);
+	ck_assert(d->vm->stopped);
+	ck_assert_uint_eq(*(uint8_t *)drv_ptr(d, status, 1), 0xee);
+	ck_assert_uint_eq(d->v->vq[0].inuse > 0, 1);
+	return status;
+}
+
+static void full_done(struct drv *d, uint64_t status)
+{
+	uint32_t len;
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_ge(drv_wait(d, 0, &len), 0);
+		ck_assert_uint_eq(len, 1);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(((uint8_t *)drv_ptr(d, status, 3))[i], 0);
+	ck_assert_uint_eq(d->v->vq[0].inuse, 0);
+	const uint64_t buf = drv_alloc(d, 3 * SECTOR);
+	uint8_t want[3 * SECTOR];
+	pattern(want, sizeof(want), 77);
+	ck_assert_int_eq(request(d, T_IN, 16, buf, 3 * SECTOR, true, false), 0);
+	ck_assert_mem_eq(drv_ptr(d, buf, 3 * SECTOR), want, sizeof(want));
+}
+
+static void full(uint64_t features, bool reload)
+{
+	image_make(1 << 20);
+	struct drv *d = disk("pci.0.3.0.werror", "enospc-stop", "pci.0.3.0.format", "raw");
+	struct device *dev = &d->v->pci.dev;
+	struct fake *f = full_disk(d);
+	drv_start(d, features | F_ZEROES | F_FLUSH, 1, 16);
+	const uint64_t status = full_requests(d);
+	if (reload) {
+		json_t *rec = device_save(dev);
+		/* Another machine's status byte must not be written by what is thrown away here. */
+		uint8_t *ram = malloc(DRV_RAM_LEN);
+		memcpy(ram, drv_ptr(d, DRV_RAM_BASE, DRV_RAM_LEN), DRV_RAM_LEN);
+		device_reset(dev);
+		ck_assert_uint_eq(d->v->vq[0].inuse, 0);
+		memcpy(drv_ptr(d, DRV_RAM_BASE, DRV_RAM_LEN), ram, DRV_RAM_LEN);
+		free(ram);
+		ck_assert_int_eq(device_load(dev, rec), 0);
+		ck_assert_uint_gt(d->v->vq[0].inuse, 0);
+		json_decref(rec);
+		drv_settle(d);
+		ck_assert_uint_eq(*(uint8_t *)drv_ptr(d, status, 1), 0xee);
+	}
+	atomic_store(&f->fail, 0);
+	vm_continue(d->vm);
+	full_done(d, status);
+	full_end(d, f);
+}
+START_TEST(full_disk_waits) { full(0, false); full(VIRTIO_F_RING_PACKED | RINGS, false); }
+END_TEST
+START_TEST(full_disk_saved) { full(0, true); full(RINGS, true); full(VIRTIO_F_RING_PACKED, true); full(VIRTIO_F_RING_PACKED | RINGS, true); }
+END_TEST
+
+/* A record of waiting requests that somebody changed: every byte of it, and every length. */
+START_TEST(waiting_refused)
+{
+	image_make(1 << 20);
+	struct drv *d = disk("pci.0.3.0.werror", "enospc-stop", "pci.0.3.0.format", "raw");
+	struct device *dev = &d->v->pci.dev;
+	struct fake *f = full_disk(d);
+	drv_start(d, F_ZEROES | F_FLUSH, 1, 16);
+	full_requests(d);
+	json_t *rec = device_save(dev), *state = json_object_get(rec, "state");
+	char *text = strdup(json_string_value(json_object_get(state, "waiting$base64")));
+	const size_t n = strlen(text);
+	unsigned refused = 0;
+	ck_assert_uint_gt(n, 200);
+	capture_start(&cap, STDERR_FILENO);
+	for (size_t cut = 0; cut <= n; cut += 4) {
+		json_object_set_new(state, "waiting$base64", json_stringn(text, cut));
+		device_reset(dev);
+		refused += device_load(dev, rec) != 0;
+	}
+	ck_assert_uint_gt(refused, n / 4 - 5);          /* whole requests may be missing */
+	for (size_t i = 0; i < n; i++) {
+		char *t = strdup(text);
+		t[i] = t[i] == '/' ? 'A' : '/';
+		json_object_set_new(state, "waiting$base64", json_string(t));
+		device_reset(dev);
+		device_load(dev, rec);                  /* whatever it says: no memory but the guest's */
+		free(t);
+	}
+	capture_stop(&cap);
+	device_reset(dev);
+	free(text);
+	json_decref(rec);
+	full_end(d, f);
+}
+END_TEST
+
 START_TEST(intx)
 {
 	image_make(8192);
@@ -455,4 +598,4 @@ START_TEST(nocache)
 END_TEST
 
 UNIT_MAIN("devices/virtio/virtio_blk", split_uring, split_threads, packed_uring, packed_threads, many_in_flight, odd_size, ranges,
-	read_only, serial_and_config, locking, refusals, reset_in_flight, queue_reset, pause_and_snapshot, intx, nocache)
+	read_only, serial_and_config, locking, refusals, reset_in_flight, queue_reset, pause_and_snapshot, full_disk_waits, full_disk_saved, waiting_refused, intx, nocache)

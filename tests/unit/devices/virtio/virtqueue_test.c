@@ -170,6 +170,41 @@ START_TEST(notify)
 }
 END_TEST
 
+/* A queue that is polled does not ask for notifications, and still sees what comes. */
+static void polled(uint64_t features)
+{
+	struct bench *b = bench_new(features, 8);
+	struct vq_chain c;
+
+	ck_assert(!vq_notify_on(&b->q));
+	chain(b, 1, false);
+	ck_assert(drv_kick(&b->d, 0));
+	b->q.quiet = true;
+	for (unsigned i = 0; i < 30; i++) {
+		vq_notify_off(&b->q);
+		ck_assert(vq_ready(&b->q));
+		ck_assert(vq_notify_on(&b->q));
+		ck_assert(vq_pop(&b->q, &c, b->iov));
+		vq_push(&b->q, &c, 0);
+		ck_assert(!vq_ready(&b->q));
+		ck_assert(!vq_notify_on(&b->q));
+		drv_poll(&b->d, 0, NULL);
+		chain(b, 1, false);
+		ck_assert(!drv_kick(&b->d, 0));
+	}
+	b->q.quiet = false;
+	ck_assert(vq_notify_on(&b->q));
+	bench_end(b);
+}
+START_TEST(poll)
+{
+	polled(0);
+	polled(VIRTIO_F_EVENT_IDX);
+	polled(VIRTIO_F_RING_PACKED);
+	polled(VIRTIO_F_RING_PACKED | VIRTIO_F_EVENT_IDX);
+}
+END_TEST
+
 /* A driver that makes more available than the ring holds. */
 START_TEST(overcommit)
 {
@@ -193,4 +228,4 @@ START_TEST(overcommit)
 }
 END_TEST
 
-UNIT_MAIN("devices/virtio/virtqueue", rewind_split, rewind_packed, interrupt_flags, interrupt_events, notify, overcommit)
+UNIT_MAIN("devices/virtio/virtqueue", rewind_split, rewind_packed, interrupt_flags, interrupt_events, notify, poll, overcommit)
