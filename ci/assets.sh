@@ -5,7 +5,8 @@
 #   modules/*.ko deps  the modules either of them may load; a line of deps is "NAME FILE...", files in loading order
 #   busybox applets    static busybox and the names of its applets
 #   tools/*            tests/host/*.c, static
-#   guest.cpio.gz host.cpio.gz   by ci/mkinitrd.sh
+#   full/*             Debian's general kernel, for guests that want drivers the cloud kernel has not
+#   guest.cpio.gz host.cpio.gz disks.cpio.gz full.cpio.gz   by ci/mkinitrd.sh
 #
 # Instant when up to date; installs nothing. Remove build/cache/ARCH to fetch a newer kernel.
 set -eu
@@ -13,7 +14,9 @@ set -eu
 . "$(dirname "$0")/apt.sh"
 
 MODULES="kvm kvm-amd kvm-intel tun vhost_net virtio_pci virtio_mmio virtio_blk virtio_net virtio_console virtio-rng
-	virtio_balloon virtio_scsi vmw_vsock_virtio_transport vhost_vsock virtiofs evdev button gpio_keys qemu_fw_cfg efivarfs"
+	virtio_balloon virtio_scsi vmw_vsock_virtio_transport vhost_vsock virtiofs evdev button gpio_keys qemu_fw_cfg efivarfs
+	sd_mod sr_mod isofs"
+FULL_MODULES="virtio_pci virtio_blk virtio_net virtio_console ahci nvme virtio_scsi sd_mod sr_mod isofs evdev button"
 
 [ $# = 1 ] || die "usage: ci/assets.sh x86|arm64"
 arch=$1
@@ -21,9 +24,9 @@ deb=$(deb_arch "$arch")
 cache=$top/build/cache/$arch
 mkdir -p "$cache"
 
-# kernel_package: the image that the meta package stands for today.
+# kernel_package META: the image that the meta package stands for today.
 kernel_package() {
-	private_apt "$deb" apt-cache depends "linux-image-cloud-$deb" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
+	private_apt "$deb" apt-cache depends "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
 }
 
 # find_module NAME: its path below the module directory; the kernel treats - and _ in names alike.
@@ -32,46 +35,47 @@ find_module() {
 	(cd "$moddir" && find kernel -name "$_pat.ko*" | head -n 1)
 }
 
-# copy_module PATH: into the cache, uncompressed; prints its file name there.
+# copy_module PATH: into $into/modules, uncompressed; prints its file name there.
 copy_module() {
 	_name=${1##*/}
 	_name=${_name%%.ko*}.ko
 	case $1 in
-	*.ko) cp "$moddir/$1" "$cache/modules/$_name" ;;
-	*.ko.xz) xz -dc "$moddir/$1" >"$cache/modules/$_name" ;;
-	*.ko.zst) zstd -dqc "$moddir/$1" >"$cache/modules/$_name" ;;
+	*.ko) cp "$moddir/$1" "$into/modules/$_name" ;;
+	*.ko.xz) xz -dc "$moddir/$1" >"$into/modules/$_name" ;;
+	*.ko.zst) zstd -dqc "$moddir/$1" >"$into/modules/$_name" ;;
 	*) die "do not know how to unpack module $1" ;;
 	esac
 	echo "$_name"
 }
 
-fetch() {
+# fetch_kernel META DIR MODULES PACKAGE...: kernel, modules and deps into DIR; other packages are unpacked into $tree with it.
+fetch_kernel() {
+	_meta=$1
+	into=$2
+	_modules=$3
+	shift 3
 	command -v depmod >/dev/null || PATH=$PATH:/usr/sbin:/sbin
 	command -v depmod >/dev/null || die "depmod is missing: run ci/setup.sh hosts"
-	image=$(kernel_package)
+	image=$(kernel_package "$_meta")
 	if [ -z "$image" ]; then
 		apt_refresh "$deb"
-		image=$(kernel_package)
-		[ -n "$image" ] || die "Debian's package linux-image-cloud-$deb is not in the package sources of this machine"
+		image=$(kernel_package "$_meta")
+		[ -n "$image" ] || die "Debian's package $_meta is not in the package sources of this machine"
 	fi
-	echo "assets: fetching $image and busybox-static for $deb"
-	tree=$cache/tree
-	rm -rf "$tree" "$cache/modules"
-	mkdir -p "$cache/modules"
-	apt_unpack "$deb" "$tree" "$image" busybox-static
+	echo "assets: fetching $image $* for $deb"
+	tree=$into/tree
+	rm -rf "$tree" "$into/modules"
+	mkdir -p "$into/modules"
+	apt_unpack "$deb" "$tree" "$image" "$@"
 
-	cp "$tree"/boot/vmlinuz-* "$cache/vmlinuz"
-	chmod 644 "$cache/vmlinuz"
-	for f in "$tree/bin/busybox" "$tree/usr/bin/busybox"; do
-		if [ -f "$f" ]; then cp "$f" "$cache/busybox"; fi
-	done
-
+	cp "$tree"/boot/vmlinuz-* "$into/vmlinuz"
+	chmod 644 "$into/vmlinuz"
 	for moddir in "$tree"/lib/modules/* "$tree"/usr/lib/modules/*; do
 		if [ -d "$moddir/kernel" ]; then break; fi
 	done
 	release=${moddir##*/}
 	depmod -b "${moddir%/lib/modules/*}" "$release"
-	for m in $MODULES; do
+	for m in $_modules; do
 		path=$(find_module "$m")
 		[ -n "$path" ] || continue # built in, or not in this kernel
 		needs=$(sed -n "s,^$path: *,,p" "$moddir/modules.dep")
@@ -80,7 +84,14 @@ fetch() {
 			line="$(copy_module "$p") $line"
 		done
 		echo "$m ${line% }"
-	done >"$cache/modules/deps"
+	done >"$into/modules/deps"
+}
+
+fetch() {
+	fetch_kernel "linux-image-cloud-$deb" "$cache" "$MODULES" busybox-static
+	for f in "$tree/bin/busybox" "$tree/usr/bin/busybox"; do
+		if [ -f "$f" ]; then cp "$f" "$cache/busybox"; fi
+	done
 	rm -rf "$tree"
 }
 
@@ -115,6 +126,15 @@ if [ "$(cat "$cache/.stamp" 2>/dev/null)" != "$stamp" ]; then
 	build_applets
 	echo "$stamp" >"$cache/.stamp"
 fi
+stamp="1 $FULL_MODULES"
+if [ "$(cat "$cache/full/.stamp" 2>/dev/null)" != "$stamp" ]; then
+	rm -f "$cache/full/.stamp"
+	fetch_kernel "linux-image-$deb" "$cache/full" "$FULL_MODULES"
+	rm -rf "$tree"
+	echo "$stamp" >"$cache/full/.stamp"
+fi
 build_tools
 "$top/ci/mkinitrd.sh" guest "$arch"
 "$top/ci/mkinitrd.sh" host "$arch"
+"$top/ci/mkinitrd.sh" disks "$arch"
+"$top/ci/mkinitrd.sh" full "$arch"

@@ -74,13 +74,16 @@ def all_scenarios(directory):
 
 # --- what the host boots ---
 
-def payload_files(args, arch):
-    """(path in the host, path here) of all that may change from run to run."""
+def payload_files(args, arch, scenarios=None):
+    """(path in the host, path here) of all that may change from run to run; with scenarios, only what these want."""
     cache = os.path.join(TOP, "build", "cache", arch)
     skep = args.skep or os.path.join(TOP, "build", arch, "skep")
     if not os.path.exists(skep):
         raise Trouble(f"{os.path.relpath(skep)} is missing: run 'make ARCH={arch}'")
-    files = [("bin/skep", skep), ("g/vmlinuz", f"{cache}/vmlinuz"), ("g/initrd", f"{cache}/guest.cpio.gz")]
+    files = [("bin/skep", skep), ("g/vmlinuz", f"{cache}/vmlinuz"), ("g/initrd", f"{cache}/guest.cpio.gz"),
+             ("g/disks", f"{cache}/disks.cpio.gz")]
+    if scenarios is None or any("/g/full/" in need for s in scenarios for need in s.needs):
+        files += [("g/full/vmlinuz", f"{cache}/full/vmlinuz"), ("g/full/initrd", f"{cache}/full.cpio.gz")]
     files += [(f"t/{f}", os.path.join(SCENARIOS, f)) for f in scripts(SCENARIOS)]
     if args.firmware:
         files += [(f"t/{f}", os.path.join(FIRMWARE, f)) for f in scripts(FIRMWARE)] + firmware_files(cache)
@@ -207,7 +210,7 @@ class Host:
         self.args, self.log = args, log
         self.work = os.path.join(TOP, "build", "hosts", args.host)
         initrd = os.path.join(self.work, "initrd")
-        write_initrd(initrd, arch, payload_files(args, arch), scenarios, args.slow, args.exec)
+        write_initrd(initrd, arch, payload_files(args, arch, scenarios), scenarios, args.slow, args.exec)
         append = f"console={TTY[arch]} panic=-1 quiet skep.host={args.host} skep.slow={args.slow}"
         if args.shell:
             append += " skep.shell"

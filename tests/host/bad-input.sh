@@ -78,7 +78,7 @@ refuse 2 "-c: cpus=513: .*512" -c 513 --kernel "$kernel" bad
 refuse 2 "--on-reboot: on_reboot=never: .*restart" --on-reboot never bad
 refuse 2 "-s: slot 0:3:0 already holds virtio-rnd" -s 3,virtio-rnd -s 3,virtio-rnd bad
 refuse 2 "-s: unknown device 'virtio-blok': did you mean 'virtio-blk'\?" -s 3,virtio-blok,x bad
-refuse 2 "-s: nvme: .* is not in this version; use virtio-blk" -s 3,nvme,x bad
+refuse 2 "-s: e1000: .* is not in this version; use virtio-net" -s 3,e1000,x bad
 refuse 2 "-s: virtio-blk has no option 'readonly': '-s virtio-blk,help' lists them" -s 3,virtio-blk,x,readonly bad
 refuse 2 "-s: '32': slots are 0 to 31" -s 32,virtio-rnd bad
 refuse 2 "VM name 'a/b': " --kernel "$kernel" a/b
@@ -213,16 +213,16 @@ refuse 2 "--entry: entry=start: not a size" --load data@$ram --entry start bad
 refuse 1 "memory.size: 65536 MiB asked for, this host has [0-9]+ MiB with swap; give a smaller -m" -m 64G --kernel "$kernel" bad
 [ "$GUEST_TTY" = ttyS0 ] ||
 	refuse 1 "cpus: 512 vCPUs asked for, an arm64 machine has at most [0-9]+" -c 512 --kernel "$kernel" bad
-refuse 1 "disk 'none.img': open: No such file or directory" --kernel "$kernel" --disk none.img bad
+refuse 1 "image 'none.img': open: No such file or directory" --kernel "$kernel" --disk none.img bad
 : >zero.img
-refuse 1 "disk 'zero.img': it is empty; give it a size with 'truncate" --kernel "$kernel" --disk zero.img bad
-refuse 1 "disk 'zero.img': it is empty; give an image with something in it" --kernel "$kernel" --cdrom zero.img bad
-refuse 1 "disk '/tmp': " --kernel "$kernel" --disk /tmp bad
-refuse 1 "disk 'fifo': it is neither a file nor a block device" --kernel "$kernel" --disk fifo,ro bad
+refuse 1 "image 'zero.img': it is empty; give it a size with 'truncate" --kernel "$kernel" --disk zero.img bad
+refuse 1 "image 'zero.img': it is empty; give an image with something in it" --kernel "$kernel" --cdrom zero.img bad
+refuse 1 "image '/tmp': " --kernel "$kernel" --disk /tmp bad
+refuse 1 "image 'fifo': it is neither a file nor a block device" --kernel "$kernel" --disk fifo,ro bad
 new_disk a.img 1048576
-refuse 1 "disk 'a.img': it is in use, .*only readers \('ro'\) may share" --kernel "$kernel" --disk a.img --disk a.img bad
+refuse 1 "image 'a.img': it is in use, .*only readers \('ro'\) may share" --kernel "$kernel" --disk a.img --disk a.img bad
 # The terminal is raw and the tap is there when the disk is refused: both are undone.
-refuse 1 "disk 'none.img': open: No such file" --kernel "$kernel" --net tap=skepbad --disk none.img bad
+refuse 1 "image 'none.img': open: No such file" --kernel "$kernel" --net tap=skepbad --disk none.img bad
 refuse 1 ".*bridge 'nobridge' does not exist; make it with: ip link add" --kernel "$kernel" --net tap=skepbad,bridge=nobridge bad
 refuse 1 ".*back end 'carrier-pigeon' is unknown; use one of " --kernel "$kernel" --console carrier-pigeon bad
 refuse 1 ".*'/no/dir/socket'.*: No such file or directory" --kernel "$kernel" --console unix=/no/dir/socket,server bad
@@ -241,9 +241,9 @@ fi
 refuse_user 1 "/dev/kvm: no permission; join the group" --kernel "$kernel" bad
 chmod 666 /dev/kvm
 chmod 600 a.img
-refuse_user 1 "disk 'a.img': it may not be written: Permission denied; give 'ro' or change its rights" --kernel "$kernel" \
+refuse_user 1 "image 'a.img': it may not be written: Permission denied; give 'ro' or change its rights" --kernel "$kernel" \
 	--disk "a.img" bad
-refuse_user 1 "disk 'a.img': open: Permission denied" --kernel "$kernel" --disk a.img,ro bad
+refuse_user 1 "image 'a.img': open: Permission denied" --kernel "$kernel" --disk a.img,ro bad
 tun_mode=$(stat -c %a /dev/net/tun)
 chmod 600 /dev/net/tun
 refuse_user 1 "pci.0.2.0: /dev/net/tun: Permission denied; .* give this user access" --kernel "$kernel" --net tap=skepbad bad
@@ -274,7 +274,7 @@ umount "$full"
 new_disk b.img 1048576
 for guest in "$BM"/crash.*; do start_vm locker -m 64M --kernel "$guest" --on-crash=pause --disk b.img; done
 wait_for locker.out 'paused after guest-crash' 20
-refuse 1 "disk 'b.img': it is in use, by another machine \(see 'skep list'\)" --kernel "$kernel" --disk b.img bad
+refuse 1 "image 'b.img': it is in use, by another machine \(see 'skep list'\)" --kernel "$kernel" --disk b.img bad
 refuse 1 "a VM named 'locker' is running \(pid [0-9]+\): choose another name or end it first" --kernel "$kernel" locker
 signal_vm locker TERM
 wait_exit locker 20 143

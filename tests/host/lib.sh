@@ -82,11 +82,24 @@ start_vm() {
 }
 
 # start_linux NAME WORDS OPTION...: boot the Linux guest; WORDS go to its command line, see tests/guest-linux/init.
+# GUEST_INITRD and GUEST_KERNEL, when set, are its initramfs and kernel.
 start_linux() {
 	_linux=$1 _words=$2
 	shift 2
-	start_vm "$_linux" --kernel "$GUEST/vmlinuz" --initrd "$GUEST/initrd" \
+	start_vm "$_linux" --kernel "${GUEST_KERNEL:-$GUEST/vmlinuz}" --initrd "${GUEST_INITRD:-$GUEST/initrd}" \
 		--append "console=$GUEST_TTY quiet panic=-1 $_words" "$@"
+}
+
+# with_disk_drivers: guests started from now on have the drivers of SCSI disks and CDs.
+with_disk_drivers() {
+	cat "$GUEST/initrd" "$GUEST/disks" >initrd
+	GUEST_INITRD=initrd
+}
+
+# with_full_kernel: guests started from now on have Debian's general kernel and its drivers; needs /g/full/vmlinuz.
+with_full_kernel() {
+	GUEST_KERNEL=$GUEST/full/vmlinuz
+	GUEST_INITRD=$GUEST/full/initrd
 }
 
 # wait_exit NAME SECONDS STATUS: skep ends in time, with that exit status.
