@@ -3,11 +3,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <liburing.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/iov.h"
@@ -144,6 +146,8 @@ static int uring_open(struct aio *a)
 	}
 	if (err)
 		a->ring.ring_fd = -1;   /* liburing leaves 0 there */
+	else
+		syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);       /* for quiet_end() */
 	return err;
 }
 
@@ -184,14 +188,10 @@ static void uring_submit(struct aio *a)
 {
 	static const uint64_t one = 1;
 
-	/* Inline completions are reaped right after; they need no wake-up. */
-	io_uring_cq_eventfd_toggle(&a->ring, false);
 	while (a->backlog.head && uring_queue(a, a->backlog.head))
 		list_take(&a->backlog);
 	if (io_uring_sq_ready(&a->ring))
 		io_uring_submit(&a->ring);
-	if (!a->quiet)
-		io_uring_cq_eventfd_toggle(&a->ring, true);
 	/* The kernel was short of something, or there is more than a ring full: again, soon. */
 	if ((io_uring_sq_ready(&a->ring) || a->backlog.head) && write(a->efd, &one, sizeof(one)) != sizeof(one))
 		return;         /* EAGAIN: the counter is full, so a wake-up is pending */
@@ -272,8 +272,9 @@ static bool is_ready(struct aio *a)
 }
 
 /*
- * A completion that is being posted just now may see the eventfd disabled and yet be seen here only when its CPU's
- * stores have arrived: the look at the queue comes a system call later.
+ * Who posts a completion stores the queue's tail and then looks whether the eventfd is enabled, without a barrier between:
+ * so all threads of this process, the ring's workers among them, are made to pass one (membarrier(2)) before the tail is looked
+ * at.  Without it, on kernels older than 4.14, a system call's time has to do.
  */
 static void quiet_end(struct aio *a)
 {
@@ -283,9 +284,10 @@ static void quiet_end(struct aio *a)
 		return;
 	a->quiet = false;
 	pool_quiet(&a->pool, false);
-	if (a->ring.ring_fd >= 0 && a->flying) {
+	if (a->ring.ring_fd >= 0) {
 		io_uring_cq_eventfd_toggle(&a->ring, true);
-		sched_yield();
+		if (a->flying && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) < 0)
+			sched_yield();
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (is_ready(a) && write(a->efd, &one, sizeof(one)) != sizeof(one))
