@@ -3,6 +3,7 @@
  * parameters in order, or by name as NAME=VALUE.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <jansson.h>
 
 #include "common/cmd/cmd.h"
+#include "common/conf.h"
 #include "common/ctl.h"
 #include "common/log.h"
 #include "common/rundir.h"
@@ -206,6 +208,18 @@ static int call(const char *name, const struct ctl_method *m, json_t *params, bo
 	return status;
 }
 
+static int unknown_method(const char *name)
+{
+	const char *near = NULL;
+	unsigned best = UINT_MAX;
+
+	for (const struct ctl_method *m = ctl_methods; m->name; m++)
+		if (opt_is_near(name, m->name, &best))
+			near = m->name;
+	return near ? cmd_usage("ctl", "there is no method '%s': did you mean '%s'?", name, near) :
+	       cmd_usage("ctl", "there is no method '%s'", name);
+}
+
 int cmd_ctl(int argc, char **argv)
 {
 	const struct ctl_method *m;
@@ -227,7 +241,7 @@ int cmd_ctl(int argc, char **argv)
 		return cmd_usage("ctl", n < 2 ? "the machine's name is missing" : "a method is missing");
 	m = ctl_method_find(argv[2]);
 	if (!m)
-		return cmd_usage("ctl", "there is no method '%s'", argv[2]);
+		return unknown_method(argv[2]);
 	params = json_object();
 	status = params_of(m, n - 3, argv + 3, params);
 	if (!status)

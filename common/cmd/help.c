@@ -48,7 +48,8 @@ static int print_command(const char *name)
 			cli_print_help(stdout, &run);
 			return 0;
 		}
-		if (!strcmp(name, "nextboot")) {
+		/* These have texts of their own. */
+		if (!strcmp(name, "nextboot") || !strcmp(name, "img") || !strcmp(name, "ctl")) {
 			char *argv[] = { (char *)c->name, "--help", NULL };
 
 			return c->fn(2, argv);

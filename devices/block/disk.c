@@ -133,8 +133,8 @@ int disk_open_at(struct device *d, const char *prefix, const char *who, bool rea
 	*out = NULL;
 	c.path = path;
 	if (!err && !c.path)
-		err = err_msg(-EINVAL, "%s: %s needs a disk image or block device: %s%spath=PATH", who, d->cls->name,
-			      *prefix ? "" : "-s SLOT,", prefix);
+		err = err_msg(-EINVAL, "%s: %s needs a disk image or block device: %s%s", who, d->cls->name,
+			      *prefix ? "its key path=PATH" : d->cls->name, *prefix ? "" : ",PATH");
 	if (err || d->vm->dry)
 		return err;
 	*out = blk_open(d->vm, who, &c, owner, &err);
