@@ -17,6 +17,7 @@
 #include "common/util.h"
 #include "common/vm.h"
 
+#define RETRY_NS 500000000u
 #define OUT_MAX MIB(4)                          /* a client that does not read what it asked for is dropped */
 
 /* [JSON-RPC 5.1] */
@@ -46,7 +47,7 @@ struct ctl_job {
 struct ctl {
 	struct vm *vm;
 	int fd;
-	struct ev *ev;
+	struct ev *ev, *retry;
 	char path[108];
 	struct ctl_client *clients;
 	unsigned nclients;
@@ -348,12 +349,35 @@ static void on_client(void *arg, uint32_t events)
 	client_flush(c);
 }
 
+/* Says why, if that can be said at once. */
+static void shut_out(int fd)
+{
+	json_t *o = failure(NULL, RPC_FAILED, "the machine has as many clients as its control socket takes; try again when one has left");
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	if (text && send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+		send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	free(text);
+	json_decref(o);
+	close(fd);
+}
+
+static void on_retry(void *arg, uint32_t events UNUSED)
+{
+	ev_mod(((struct ctl *)arg)->ev, EPOLLIN);
+}
+
 static void on_listen(void *arg, uint32_t events UNUSED)
 {
 	struct ctl *ctl = arg;
 	const int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct ctl_client *c;
 
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+		log_warn("ctl", "control socket: a connection waits: %s", strerror(errno));
+		ev_mod(ctl->ev, 0);     /* the loop would spin on a connection it cannot take */
+		ev_arm(ctl->retry, RETRY_NS);
+	}
 	if (fd < 0)
 		return;
 	c = ctl->nclients < CTL_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
@@ -364,7 +388,7 @@ static void on_listen(void *arg, uint32_t events UNUSED)
 	}
 	if (!c || !c->ev) {
 		free(c);
-		close(fd);
+		shut_out(fd);
 		return;
 	}
 	c->next = ctl->clients;
@@ -454,8 +478,9 @@ int ctl_start(struct vm *vm, struct ctl **out)
 		ctl_stop(ctl);
 		return err;
 	}
+	ctl->retry = ev_timer(vm->loop, on_retry, ctl);
 	ctl->ev = ev_fd(vm->loop, ctl->fd, EPOLLIN, on_listen, ctl);
-	if (!ctl->ev) {
+	if (!ctl->ev || !ctl->retry) {
 		ctl_stop(ctl);
 		return -ENOMEM;
 	}
@@ -468,6 +493,7 @@ void ctl_stop(struct ctl *ctl)
 	if (!ctl)
 		return;
 	ev_del(ctl->ev);
+	ev_del(ctl->retry);
 	ctl->stopping = true;
 	for (struct ctl_client *c = ctl->clients; c; c = c->next)
 		ev_mod(c->ev, c->out_off < c->out_len ? EPOLLOUT : 0);

@@ -198,6 +198,9 @@ START_TEST(test_hostile)
 	a = ask(fd[0], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
 	ck_assert_int_eq(code(a), 0);
 	json_decref(a);
+	a = hear(fd[NELEM(fd) - 1]);
+	ck_assert_int_eq(code(a), -32000);
+	json_decref(a);
 	ck_assert_ptr_null(hear(fd[NELEM(fd) - 1]));
 	/* Asks, and is gone before the answer. */
 	for (unsigned i = 0; i < NELEM(fd); i++) {
