@@ -47,6 +47,19 @@ static int flush_unlocked(struct qcow2 *q)
 	return err;
 }
 
+int qcow2_header_switch(struct qcow2 *q, const struct qcow2_header *old)
+{
+	int err = qcow2_header_write(q);
+
+	if (!err)
+		err = qcow2_flush_held(q);
+	if (err) {
+		q->h = *old;
+		q->state->flush_err = err;
+	}
+	return err;
+}
+
 int qcow2_mark_dirty(struct qcow2 *q)
 {
 	int err;

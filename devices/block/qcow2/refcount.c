@@ -270,14 +270,9 @@ static int growth_switch(struct qcow2 *q, const struct growth *g, uint64_t *tabl
 		return err;
 	q->h.reftable_off = g->first << q->state->cbits;
 	q->h.reftable_clusters = (uint32_t)g->table_clusters;
-	err = qcow2_header_write(q);
-	if (!err)
-		err = qcow2_flush_held(q);
-	if (err) {
-		q->h = old;
-		q->state->flush_err = err;
+	err = qcow2_header_switch(q, &old);
+	if (err)
 		return err;
-	}
 	for (uint64_t i = 0; i < g->blocks; i++)
 		qcow2_filter_add(q, table[q->nreftable + i]);
 	free(q->reftable);

@@ -48,12 +48,8 @@ static int l1_grow(struct qcow2 *q, uint32_t entries)
 	}
 	q->h.l1_off = off;
 	q->h.l1_entries = entries;
-	err = qcow2_header_write(q);
-	if (!err)
-		err = qcow2_flush_held(q);
+	err = qcow2_header_switch(q, &old);
 	if (err) {
-		q->h = old;
-		q->state->flush_err = err;
 		free(l1);
 		return err;
 	}
@@ -70,16 +66,10 @@ static int size_write(struct qcow2 *q, uint64_t size)
 	int err;
 
 	q->h.size = size;
-	err = qcow2_header_write(q);
+	err = qcow2_header_switch(q, &old);
 	if (!err)
-		err = qcow2_flush_held(q);
-	if (err) {
-		q->h = old;
-		q->state->flush_err = err;
-		return err;
-	}
-	q->img.size = size;
-	return 0;
+		q->img.size = size;
+	return err;
 }
 
 /* --- */

@@ -119,6 +119,8 @@ int qcow2_commit(struct qcow2 *);
 void qcow2_thaw_wait(struct qcow2 *);
 /* Sets the dirty bit if it is not there. */
 int qcow2_mark_dirty(struct qcow2 *);
+/* Makes q->h the header of the file, durably; else it is *old again, and nothing more is written. */
+int qcow2_header_switch(struct qcow2 *, const struct qcow2_header *old);
 int qcow2_flush_held(struct qcow2 *);   /* the file, with the lock held; remembers a failure */
 int qcow2_sector_dirty(struct qcow2_sectors *, uint64_t entry);
 
