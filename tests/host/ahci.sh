@@ -1,6 +1,7 @@
 # SATA disks and CD drives behind AHCI under Linux's full kernel: several ports of one controller and a second controller, sectors of
 # 512 and 4096 bytes, a CD image, an empty drive. The images must hold what the guest wrote where it wrote it, and nothing else;
 # what it trimmed is gone from the file. Linux must have seen no error and have used NCQ.
+# hosts: svm gicv3
 # timeout: 300
 # needs: /g/full/vmlinuz
 

@@ -1,6 +1,7 @@
 # Checkpoints of a running machine's disks through the control socket, under load: the snapshot inside a qcow2 image and the
 # base below a new overlay are both sound, and the disks end as the guest's operations must leave them. What is wrong on the
 # command line is answered by one sentence.
+# hosts: svm gicv3
 # timeout: 240
 
 . "$LIB"

@@ -1,5 +1,6 @@
 # The host's file system is full when the guest writes: the guest is paused, one line says what to do, and with space and
 # SIGCONT it goes on as if nothing had been. SIGTERM ends a paused machine at once. With werror=report the guest sees an error.
+# hosts: svm gicv3
 # timeout: 150
 
 . "$LIB"

@@ -1,6 +1,7 @@
 # Every controller under load at the same time, on several queues, over several formats: what the guest's operations must leave
 # on the disks is computed in the host by the same program on plain files, and the images hold just that. The guest checks
 # what it reads.
+# hosts: svm gicv3
 # timeout: 300
 # needs: /g/full/vmlinuz
 

@@ -1,6 +1,7 @@
 # SCSI disks and CD drives behind virtio-scsi under Linux: several targets on two controllers, sectors of 512 and 4096 bytes, a
 # read-only disk, a CD image that ends within a block, an empty drive. The images must hold what the guest wrote where it wrote
 # it, and nothing else; what it unmapped is gone from the file.
+# hosts: svm gicv3
 # timeout: 240
 
 . "$LIB"

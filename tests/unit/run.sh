@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs unit test programs, one after the other, through an optional emulator, and adds up what check(3) reports.
+# Runs unit test programs, through an optional emulator, and adds up what check(3) reports.
 # usage: tests/unit/run.sh LABEL [-e EMULATOR] PROGRAM...
 set -u
 label=$1
@@ -9,25 +9,41 @@ if [ "$1" = -e ]; then
 	emulator=$2
 	shift 2
 fi
-passed=0 failed=0
+out=$(mktemp -d) || exit 1
+trap 'rm -rf "$out"' EXIT
+
+# As many at a time as there are CPUs: some wait for the disk more than they compute.
+running=0 n=0
 for t in "$@"; do
+	n=$((n + 1))
+	(
+		timeout 120 $emulator "$t" >"$out/$n" 2>&1 </dev/null
+		echo $? >"$out/$n.status"
+	) &
+	running=$((running + 1))
+	[ $running -lt "$(nproc)" ] || { wait -n; running=$((running - 1)); }
+done
+wait
+
+passed=0 failed=0 n=0
+for t in "$@"; do
+	n=$((n + 1))
 	name=${t##*tests/unit/}
-	out=$(timeout 120 $emulator "$t" 2>&1 </dev/null)
-	status=$?
-	line=$(grep -E '^[0-9]+%: Checks: ' <<<"$out" | tail -n 1)
+	status=$(cat "$out/$n.status")
+	line=$(grep -aE '^[0-9]+%: Checks: ' "$out/$n" | tail -n 1)
 	read -r checks bad < <(sed -E 's/.*Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+).*/\1 \2+\3/' <<<"$line")
 	bad=$((${bad:-0}))
-	if [ -z "$line" ] || { [ $status -ne 0 ] && [ "$bad" -eq 0 ]; }; then
+	if [ -z "$line" ] || { [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; }; then
 		failed=$((failed + 1))
 		echo "FAIL $label/$name: ended with status $status"
-		printf '%s\n' "$out" | tail -n 40
+		tail -n 40 "$out/$n"
 		continue
 	fi
 	passed=$((passed + checks - bad))
 	failed=$((failed + bad))
 	if [ "$bad" -gt 0 ]; then
 		echo "FAIL $label/$name"
-		printf '%s\n' "$out" | tail -n 40
+		tail -n 40 "$out/$n"
 	else
 		echo "ok   $label/$name ($checks)"
 	fi
