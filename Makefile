@@ -132,7 +132,7 @@ guests: $(GUESTS)
 SUB := $(MAKE) --no-print-directory
 .PHONY: check check-size check-fuzz check-crash check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx check-firmware
 check:
-	$Q ci/check.sh unit-x86 unit-arm64 img fuzz clang size tree svm gicv3 gicv2
+	$Q ci/check.sh svm unit-x86 unit-arm64 img fuzz clang size tree gicv3 gicv2
 check-unit:
 	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree
 check-hosts:

@@ -15,6 +15,8 @@ static unsigned ndevs;
 
 static void make_devices(void)
 {
+	static const char *const drives[] = { "port.0.type", "target.0.type" };
+
 	vm = fuzz_vm(&arch_x86);
 	for (const struct device_class *const *c = device_classes; *c && ndevs < CLASSES_MAX; c++) {
 		char id[32], key[64];
@@ -30,6 +32,12 @@ static void make_devices(void)
 			snprintf(key, sizeof(key), "%s.port.0.path", id);
 			conf_set(vm->conf, key, "null", "fuzz");
 		}
+		/* A controller wants a drive. */
+		for (unsigned i = 0; i < NELEM(drives); i++)
+			if ((*c)->opts && opt_find((*c)->opts, drives[i])) {
+				snprintf(key, sizeof(key), "%s.%s", id, drives[i]);
+				conf_set(vm->conf, key, "cd", "fuzz");
+			}
 		devs[ndevs] = device_new(vm, *c, id, NULL);
 		MUST(devs[ndevs]);
 		if ((*c)->io_len)
