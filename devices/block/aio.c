@@ -21,10 +21,6 @@
 #define RING_ENTRIES 128
 #define LEN_MAX GIB(1)                  /* of one request with one buffer; the rest follows */
 
-struct req_list {
-	struct blk_req *head, **tail;
-};
-
 struct aio {
 	struct aio_owner owner;
 	enum blk_aio kind;              /* AUTO until the first request has tried */
@@ -34,26 +30,26 @@ struct aio {
 	bool quiet;                     /* it is polled: nobody writes the eventfd */
 	unsigned flying;                /* submitted, done() not called */
 	struct io_uring ring;
-	struct req_list backlog;        /* waiting for room in the ring */
-	struct req_list finished;       /* results known, done() not called */
+	struct blk_list backlog;        /* waiting for room in the ring */
+	struct blk_list finished;       /* results known, done() not called */
 	bool running;                   /* aio_run() is under way */
 	struct pool pool;
 };
 
-static void list_init(struct req_list *l)
+void blk_list_init(struct blk_list *l)
 {
 	l->head = NULL;
 	l->tail = &l->head;
 }
 
-static void list_add(struct req_list *l, struct blk_req *r)
+void blk_list_add(struct blk_list *l, struct blk_req *r)
 {
 	r->next = NULL;
 	*l->tail = r;
 	l->tail = &r->next;
 }
 
-static struct blk_req *list_take(struct req_list *l)
+struct blk_req *blk_list_take(struct blk_list *l)
 {
 	struct blk_req *r = l->head;
 
@@ -189,7 +185,7 @@ static void uring_submit(struct aio *a)
 	static const uint64_t one = 1;
 
 	while (a->backlog.head && uring_queue(a, a->backlog.head))
-		list_take(&a->backlog);
+		blk_list_take(&a->backlog);
 	if (io_uring_sq_ready(&a->ring))
 		io_uring_submit(&a->ring);
 	/* The kernel was short of something, or there is more than a ring full: again, soon. */
@@ -206,7 +202,7 @@ static void uring_reap(struct aio *a)
 		const int res = c->res;
 
 		io_uring_cqe_seen(&a->ring, c);
-		list_add(transferred(r, res) ? &a->finished : &a->backlog, r);
+		blk_list_add(transferred(r, res) ? &a->finished : &a->backlog, r);
 	}
 }
 
@@ -221,7 +217,7 @@ void aio_finish(struct aio *a, struct blk_req *r, int ret)
 {
 	a->flying++;
 	r->ret = ret;
-	list_add(&a->finished, r);
+	blk_list_add(&a->finished, r);
 }
 
 void aio_submit(struct aio *a, struct blk_req *r)
@@ -232,7 +228,7 @@ void aio_submit(struct aio *a, struct blk_req *r)
 		engine_choose(a);
 	if (!r->work && aio_is_uring(a)) {
 		a->flying++;
-		list_add(&a->backlog, r);
+		blk_list_add(&a->backlog, r);
 		return;
 	}
 	if (!r->work)
@@ -250,7 +246,7 @@ static void pool_reap(struct aio *a)
 
 	for (; r; r = next) {
 		next = r->next;
-		list_add(&a->finished, r);
+		blk_list_add(&a->finished, r);
 	}
 }
 
@@ -337,7 +333,7 @@ static bool aio_run(struct aio *a)
 			uring_reap(a);
 		}
 		any |= a->finished.head != NULL;
-		while ((r = list_take(&a->finished))) {
+		while ((r = blk_list_take(&a->finished))) {
 			a->flying--;
 			a->owner.done(r);
 		}
@@ -396,8 +392,8 @@ struct aio *aio_new(const struct aio_owner *owner, enum blk_aio kind)
 	a->owner = *owner;
 	a->kind = kind;
 	a->ring.ring_fd = -1;
-	list_init(&a->backlog);
-	list_init(&a->finished);
+	blk_list_init(&a->backlog);
+	blk_list_init(&a->finished);
 	a->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->efd < 0) {
 		err_sys("disk '%s': eventfd", owner->name);

@@ -9,6 +9,14 @@
 #include "devices/block/block.h"
 
 struct aio;
+
+/* Requests in order, linked by next. */
+struct blk_list {
+	struct blk_req *head, **tail;
+};
+void blk_list_init(struct blk_list *);
+void blk_list_add(struct blk_list *, struct blk_req *);
+struct blk_req *blk_list_take(struct blk_list *);       /* NULL: empty */
 struct loop;
 
 struct aio_owner {

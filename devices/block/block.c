@@ -14,31 +14,6 @@
 #include "common/vm.h"
 #include "devices/block/block_int.h"
 
-void blk_list_init(struct blk_list *l)
-{
-	l->head = NULL;
-	l->tail = &l->head;
-}
-
-void blk_list_add(struct blk_list *l, struct blk_req *r)
-{
-	r->next = NULL;
-	*l->tail = r;
-	l->tail = &r->next;
-}
-
-struct blk_req *blk_list_take(struct blk_list *l)
-{
-	struct blk_req *r = l->head;
-
-	if (r) {
-		l->head = r->next;
-		if (!l->head)
-			l->tail = &l->head;
-	}
-	return r;
-}
-
 /* --- Starting --- */
 
 static bool all_zero(const struct blk_req *r)

@@ -22,10 +22,6 @@ struct blk_part {
 	struct iovec iov[BLK_PART_IOV];
 };
 
-struct blk_list {
-	struct blk_req *head, **tail;
-};
-
 struct blk_holder {
 	void (*idle)(void *arg);
 	void *arg;
@@ -77,9 +73,5 @@ void blk_transferred(struct blk_req *);
 void blk_landed(struct blk_req *);
 void blk_batch(void *blk);
 void blk_on_timer(void *blk, uint32_t events);
-
-void blk_list_init(struct blk_list *);
-void blk_list_add(struct blk_list *, struct blk_req *);
-struct blk_req *blk_list_take(struct blk_list *);       /* NULL: empty */
 
 #endif

@@ -8,6 +8,7 @@
  * Whatever happens, the controller can be reset and used again.
  */
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/check.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -16,25 +17,6 @@
 
 #include "common/loop.h"
 #include "tests/unit/devices/ahci/hba.h"
-
-/* The driver's checks, which libcheck would want to report to a test runner. */
-void _mark_point(const char *file, int line)
-{
-	(void)file, (void)line;
-}
-
-void _ck_assert_failed(const char *file, int line, const char *expr, const char *msg, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "%s:%d: %s: ", file, line, expr);
-	va_start(ap, msg);
-	if (msg)
-		vfprintf(stderr, msg, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	abort();
-}
 
 #define DISK_LEN (256u << 10)
 

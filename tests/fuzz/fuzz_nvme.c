@@ -10,6 +10,7 @@
  * Whatever happens, the controller can be reset and does what it is told then.
  */
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/check.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -18,25 +19,6 @@
 
 #define STEPS_MAX 64
 #define SAVES_MAX 2
-
-/* The driver's checks, which libcheck would want to report to a test runner. */
-void _mark_point(const char *file, int line)
-{
-	(void)file, (void)line;
-}
-
-void _ck_assert_failed(const char *file, int line, const char *expr, const char *msg, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "%s:%d: %s: ", file, line, expr);
-	va_start(ap, msg);
-	if (msg)
-		vfprintf(stderr, msg, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	abort();
-}
 
 struct input {
 	const uint8_t *p;

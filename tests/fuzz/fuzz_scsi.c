@@ -5,6 +5,7 @@
  * Whatever happens: every request is answered, with no more bytes than there is room, and the disk can be read afterwards.
  */
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/check.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -19,25 +20,6 @@
 #define WAIT_S 20                               /* a busy machine answers late */
 #define HDR (VSCSI_HDR_LEN + 32)
 #define RESP (VSCSI_RESP_LEN + 96)
-
-/* The driver's checks, which libcheck would want to report to a test runner. */
-void _mark_point(const char *file, int line)
-{
-	(void)file, (void)line;
-}
-
-void _ck_assert_failed(const char *file, int line, const char *expr, const char *msg, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "%s:%d: %s: ", file, line, expr);
-	va_start(ap, msg);
-	if (msg)
-		vfprintf(stderr, msg, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	abort();
-}
 
 static const char *image(unsigned i)
 {

@@ -4,6 +4,7 @@
  * Whatever happens, the device can be reset and negotiated with again.
  */
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/check.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -12,25 +13,6 @@
 
 #include "devices/classes.h"
 #include "tests/unit/devices/virtio/driver.h"
-
-/* The driver's checks, which libcheck would want to report to a test runner. */
-void _mark_point(const char *file, int line)
-{
-	(void)file, (void)line;
-}
-
-void _ck_assert_failed(const char *file, int line, const char *expr, const char *msg, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "%s:%d: %s: ", file, line, expr);
-	va_start(ap, msg);
-	if (msg)
-		vfprintf(stderr, msg, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	abort();
-}
 
 static const char *disk(void)
 {
