@@ -6,21 +6,30 @@ tests/host/NAME.sh, with --firmware tests/host/firmware/NAME.sh; comment lines a
     # hosts: svm gicv3 gicv2      default: all but vtx
     # timeout: 60                 seconds inside the host, default 60
     # needs: /bm/a|/bm/b /bm/c    files that must be there, | between alternatives; skipped otherwise
+    # outside: 1234 1235          TCP ports of the host that programs outside of it connect to
 One line per scenario, a failed one's output below it, and last 'N passed, M failed'. Exit status 0 when at least one
 scenario ran and none failed. The whole console is in build/hosts/HOST.log.
+
+Lines a scenario writes to the host's console (lib.sh has functions for them):
+    @@ file NAME, base64 lines, @@ endfile      the file becomes build/hosts/HOST/out/NAME
+    @@ outside PROGRAM ARGUMENT...              runs tests/host/outside/PROGRAM here, with PORT_1234 and so on, HOST, ARCH and OUT in
+                                                its environment; the line "outside STATUS" is then typed on the host's console
 
 A scenario is run once. Only when the emulator itself dies (an assertion or signal of its own) is the scenario that it
 took along run again in a new host, and that is said. A host that freezes or panics is a failure of the scenario.
 """
 import argparse
+import base64
 import fcntl
 import os
 import re
 import select
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -34,7 +43,11 @@ ARCH = {"svm": "x86", "vtx": "x86", "gicv3": "arm64", "gicv2": "arm64"}
 TTY = {"x86": "ttyS0", "arm64": "ttyAMA0"}
 # Slowness of a host relative to the others: all time limits are multiplied by it.
 SLOWNESS = {"svm": 1, "gicv3": 1, "gicv2": 1, "vtx": 5}
-PROTOCOL = re.compile(r"@@ (ready|tick|begin|ok|FAIL|log|endlog|end|broken|exit)\b ?(.*)")
+PROTOCOL = re.compile(r"@@ (ready|tick|begin|ok|FAIL|log|endlog|end|broken|exit|file|endfile|outside)\b ?(.*)")
+# QEMU's SVM clears a bit of what its CPU has pending without the lock under which another thread sets bits there, and so loses an
+# interrupt now and then (about once in 100,000 exits): the emulated CPU sleeps with its timer's interrupt pending. The next
+# interrupt of any kind brings both, so the runner types an empty line each second in which the host is silent.
+NUDGE_SECONDS = 1
 
 
 class Trouble(Exception):
@@ -49,17 +62,19 @@ class Scenario:
         self.path = os.path.join(SCENARIOS, name + ".sh")
         if not os.path.exists(self.path):
             self.path = os.path.join(FIRMWARE, name + ".sh")
-        self.hosts, self.timeout, self.needs = ["svm", "gicv3", "gicv2"], 60, []
+        self.hosts, self.timeout, self.needs, self.ports = ["svm", "gicv3", "gicv2"], 60, [], []
         try:
             with open(self.path, encoding="utf-8") as f:
                 head = f.read().split("\n\n")[0]
         except FileNotFoundError:
             raise Trouble(f"no scenario '{name}': 'ci/host.py --list' shows them all") from None
-        for key, value in re.findall(r"^# (hosts|timeout|needs): *(.*?) *$", head, re.M):
+        for key, value in re.findall(r"^# (hosts|timeout|needs|outside): *(.*?) *$", head, re.M):
             if key == "hosts":
                 self.hosts = value.split()
             elif key == "timeout":
                 self.timeout = int(value)
+            elif key == "outside":
+                self.ports = [int(port) for port in value.split()]
             else:
                 self.needs = value.split()
 
@@ -129,7 +144,13 @@ def write_initrd(out, arch, files, scenarios, slow, command):
         f.write(archive.bytes())
 
 
-def qemu_command(args, arch, initrd, append):
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def qemu_command(args, arch, initrd, append, ports):
     if arch == "x86":
         command = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max"]
     else:
@@ -145,6 +166,9 @@ def qemu_command(args, arch, initrd, append):
         command += ["-accel", "tcg"]
     command += ["-smp", cpus, "-m", str(args.memory or 2048), "-nodefaults", "-nographic", "-no-reboot",
                 "-kernel", os.path.join(TOP, "build", "cache", arch, "vmlinuz"), "-initrd", initrd, "-append", append]
+    if ports:
+        forward = "".join(f",hostfwd=tcp:127.0.0.1:{here}-10.0.2.15:{there}" for there, here in ports.items())
+        command += ["-netdev", "user,id=outside,restrict=on" + forward, "-device", "virtio-net-pci,netdev=outside,romfile="]
     if args.interactive:
         # Ctrl-] instead of Ctrl-A, which is skep's own escape.
         return command + ["-echr", "0x1d", "-serial", "mon:stdio"]
@@ -208,6 +232,8 @@ class Host:
     def __init__(self, args, scenarios, log):
         arch = ARCH[args.host]
         self.args, self.log = args, log
+        self.ports = {port: free_port() for scenario in scenarios for port in scenario.ports}
+        self.typed = args.host == "svm" and not args.icount and not args.interactive
         self.work = os.path.join(TOP, "build", "hosts", args.host)
         initrd = os.path.join(self.work, "initrd")
         write_initrd(initrd, arch, payload_files(args, arch, scenarios), scenarios, args.slow, args.exec)
@@ -219,17 +245,18 @@ class Host:
             command, env, serial = bochs_command(args, initrd, append, self.work)
             self.serial = open(serial, "rb")  # pylint: disable=consider-using-with
         else:
-            command = qemu_command(args, arch, initrd, append)
+            command = qemu_command(args, arch, initrd, append, self.ports)
         self.log.write(f"### {shlex.join(command)}\n".encode())
         self.log.flush()
         out = self.log if self.serial else subprocess.PIPE
         try:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
                 command, env=env, cwd=self.work, stdout=out, stderr=None if args.interactive else self.log,
-                stdin=None if args.interactive else subprocess.DEVNULL)
+                stdin=None if args.interactive else subprocess.PIPE)
         except FileNotFoundError:
             raise Trouble(f"{command[0]} is missing: run 'ci/setup.sh {'vtx' if self.serial else 'hosts'}'") from None
         self.buffer = b""
+        self.verdict = []  # last lines of the last program outside
 
     def read(self, seconds):
         """Console bytes, b'' when the emulator has ended, None when it is silent for so long."""
@@ -244,7 +271,11 @@ class Host:
                 if time.monotonic() > deadline:
                     return None
             else:
-                ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+                left = max(0, deadline - time.monotonic())
+                ready, _, _ = select.select([self.process.stdout], [], [], min(left, NUDGE_SECONDS) if self.typed else left)
+                if not ready and left > NUDGE_SECONDS and self.typed:
+                    self.type_line("")
+                    continue
                 if not ready:
                     return None
                 data = os.read(self.process.stdout.fileno(), 65536)
@@ -252,6 +283,30 @@ class Host:
         self.log.write(data)
         self.log.flush()
         return data
+
+    def type_line(self, text):
+        try:
+            self.process.stdin.write(text.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, which the reader sees
+
+    def outside(self, words):
+        """Run a program outside of the host, in a thread of its own, and type its verdict."""
+        out = os.path.join(self.work, "out")
+        env = dict(os.environ, HOST=self.args.host, ARCH=ARCH[self.args.host], OUT=out, TOP=TOP)
+        env.update({f"PORT_{there}": str(here) for there, here in self.ports.items()})
+
+        def run():
+            with open(os.path.join(out, words[0] + ".log"), "wb") as log:
+                program = os.path.join(SCENARIOS, "outside", words[0])
+                done = subprocess.run([program] + words[1:], env=env, cwd=out, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                      timeout=self.args.timeout * 3, check=False)
+            with open(log.name, "rb") as text:
+                self.verdict = [line.decode(errors="replace") for line in text.read().splitlines()[-40:]]
+            self.type_line(f"outside {done.returncode}")
+        os.makedirs(out, exist_ok=True)
+        threading.Thread(target=run, daemon=True).start()
 
     def lines(self, silence):
         """Yield the console's lines; ends with the emulator. Raises TimeoutError after so many seconds of silence."""
@@ -300,16 +355,25 @@ class Run:
         """Boot the host, go through the list, and find out how it ended. True when something was achieved."""
         host = Host(self.args, self.todo, self.log)
         started, before = time.monotonic(), len(self.todo)
-        running, ready, ended, excerpt, recent, frozen = None, False, False, None, [], False
+        running, ready, ended, excerpt, recent, frozen, sent = None, False, False, None, [], False, None
         try:
             for line in host.lines(self.args.timeout):
                 recent = (recent + [line])[-30:]
                 found = PROTOCOL.search(line)
                 if not found:
-                    if excerpt is not None:
+                    if sent:
+                        sent[1].append(line)
+                    elif excerpt is not None:
                         excerpt.append(line)
                     continue
                 word, rest = found.groups()
+                if word == "file":
+                    sent = (rest, [])
+                elif word == "endfile":
+                    receive(os.path.join(host.work, "out", os.path.basename(sent[0])), sent[1])
+                    sent = None
+                elif word == "outside":
+                    host.outside(rest.split())
                 if word == "ready":
                     ready = True
                     if self.args.verbose:
@@ -326,6 +390,8 @@ class Run:
                     excerpt = []
                 elif word == "endlog":
                     self.todo.pop(0)
+                    if host.verdict:
+                        excerpt += ["--- last program outside"] + host.verdict
                     self.report(False, running.name, f"({verdict[1]} s) {verdict[2]}", excerpt)
                     running, excerpt = None, None
                 elif word == "broken":
@@ -375,6 +441,12 @@ class Run:
                 break
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
         return 0 if self.passed and not self.failed else 1
+
+
+def receive(path, lines):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(base64.b64decode("".join(lines)))
 
 
 def describe(status):

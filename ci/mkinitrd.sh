@@ -19,7 +19,7 @@ guest)
 host)
 	init=$top/tests/host/init
 	tools='*'
-	modules="kvm-amd kvm-intel tun vhost_net" ;;
+	modules="kvm-amd kvm-intel tun vhost_net virtio_pci virtio_net" ;;
 disks)
 	init=$top/tests/guest-linux/init
 	modules="virtio_scsi sd_mod sr_mod isofs" ;;

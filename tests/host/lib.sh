@@ -128,3 +128,22 @@ new_disk() {
 	if [ $# = 3 ]; then pattern "$3" "$2" >"$1"; else truncate -s "$2" "$1"; fi
 	equal "size of $1" "$(stat -c %s "$1")" "$2"
 }
+
+# send_file FILE [NAME]: to the machine the test host runs on, as build/hosts/HOST/out/NAME.
+send_file() {
+	{
+		echo "@@ file ${2:-${1##*/}}"
+		base64 "$1" | while read -r _line; do echo "$_line"; done # one at a time: other lines may come between
+		echo "@@ endfile"
+	} >"/dev/$GUEST_TTY"
+}
+
+# outside PROGRAM ARGUMENT...: run tests/host/outside/PROGRAM where the test host runs, which reaches the ports that the scenario's
+# '# outside:' names. Fails with its status.
+outside() {
+	echo "@@ outside $*" >"/dev/$GUEST_TTY"
+	while read -r _word _verdict; do
+		[ "$_word" != outside ] || break
+	done <"/dev/$GUEST_TTY"
+	[ "$_verdict" = 0 ] || fail "$1 failed outside with status $_verdict"
+}
