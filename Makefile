@@ -49,7 +49,9 @@ CFLAGS ?=
 STD := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DSKEP_VERSION='"$(VERSION)"'
 # KVM's structures end in flexible arrays, which one can only fill by wrapping them in another structure.
 WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Wno-gnu-variable-sized-type-not-at-end
-ALL_CFLAGS = $(STD) $(OPT) $(WARN) -I. -pthread -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables $(CFLAGS)
+# In the path of every exit and request; the rest runs once, or for a human, and is built small.
+HOT := common/bus.c common/exits.c common/iov.c common/irq.c common/kvm.c common/loop.c common/mem.c common/vcpu.c devices/%
+ALL_CFLAGS = $(STD) $(if $(filter $(HOT),$<),$(OPT),$(OPT:-O2=-Os)) $(WARN) -I. -pthread -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables $(CFLAGS)
 LIBS := -luring -lfdt -lelf -ljansson -lz -lzstd
 ifdef SYSROOT
 ALL_CFLAGS += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLET)
@@ -61,7 +63,7 @@ ALL_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointe
 LINK := $(CC) -pthread -fsanitize=$(SAN)
 LIBS := -Wl,-Bstatic $(LIBS) -Wl,-Bdynamic
 else
-LINK := $(CC) -pthread -static -Wl,--gc-sections
+LINK := $(CC) -pthread -static -Wl,--gc-sections -Wl,-T,common/static.lds
 endif
 
 # --- sources: both architectures' pure halves, the KVM half of one ---
@@ -130,16 +132,16 @@ guests: $(GUESTS)
 
 # --- tests ---
 SUB := $(MAKE) --no-print-directory
-.PHONY: check check-size check-fuzz check-crash check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx check-firmware
+.PHONY: check check-size check-fuzz check-html check-schema check-crash check-tree check-clang check-unit check-unit-x86 check-unit-arm64 check-hosts check-svm check-gicv3 check-gicv2 check-vtx check-firmware
 check:
-	$Q ci/check.sh svm unit-x86 unit-arm64 img fuzz clang size tree gicv3 gicv2
+	$Q ci/check.sh svm unit-x86 unit-arm64 img html schema fuzz clang size tree gicv3 gicv2
 check-unit:
 	$Q ci/check.sh unit-x86 unit-arm64 fuzz clang size tree
 check-hosts:
 	$Q ci/check.sh svm gicv3 gicv2
 check-firmware:
 	$Q ci/check.sh fw-svm fw-gicv3 fw-gicv2
-check-unit-x86 check-unit-arm64 check-img check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz check-crash check-size: check-%:
+check-unit-x86 check-unit-arm64 check-img check-html check-schema check-svm check-gicv3 check-gicv2 check-vtx check-tree check-clang check-fuzz check-crash check-size: check-%:
 	$Q ci/check.sh $*
 
 # --- figures ---
@@ -147,9 +149,15 @@ $O/tests/bench/timed: tests/bench/timed.c | $(BUILD_STAMPS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$Q$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
-.PHONY: bench
-bench:
+.PHONY: bench bench-exits exits
+bench: bench-exits
 	$Q ci/bench.sh
+# What counting exits costs
+bench-exits:
+	$Q ci/exits.sh cost
+# Profiles of the workload kit on both architectures
+exits:
+	$Q ci/exits.sh report
 
 # --- demonstration ---
 .PHONY: demo
@@ -170,8 +178,17 @@ $O/skep.stripped: $O/skep
 	$Q$(STRIP) -o $@ $<
 strip: $O/skep.stripped
 
-install: $O/skep.stripped man
+# The binary may be of the other architecture.
+$O/completion.bash: $O/skep | $(if $(SYSROOT),$(STAMPS)/hosts)
+	$Q ci/man.sh --completion $O/skep > $@
+
+install: $O/skep.stripped $O/completion.bash man
 	install -D -m 755 $O/skep.stripped $(DESTDIR)$(PREFIX)/bin/skep
+	for n in bhyve bhyveload bhyvectl; do ln -sf skep $(DESTDIR)$(PREFIX)/bin/$$n || exit 1; done
+	install -D -m 644 $O/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/skep
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,@BINDIR@,$(PREFIX)/bin,g' contrib/skep@.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/skep@.service
+	install -D -m 644 contrib/example.conf $(DESTDIR)$(PREFIX)/share/doc/skep/example.conf
 	for m in $(MANS); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/} || exit 1; done
 
 .PHONY: clean help
@@ -190,6 +207,8 @@ help:
 	'make check-firmware       UEFI, U-Boot and installers in the three test hosts' \
 	'make check-vtx            the VT-x test host' \
 	'make bench                start-up, memory and boot figures under the instruction clock' \
+	'make exits                exit profiles of a workload kit, x86 and arm64 side by side: build/exits/report.html' \
+	'make bench-exits          what counting exits costs' \
 	'make guests               bare-metal test guests' \
 	'make man                  man pages in build/man' \
 	'make install              DESTDIR=, PREFIX=/usr/local' \

@@ -4,9 +4,11 @@
 #   unit-x86 unit-arm64   unit and device tests with sanitizers, or through qemu-user for the foreign architecture
 #   fuzz                  fuzz targets on their corpus and some mutations, with sanitizers
 #   img                   skep img against qemu-img and qemu-io, sanitized, and the foreign architecture's through qemu-user
+#   html                  the page of skep exits in a browser
 #   crash                 disk images after power failures, for two and a half minutes
 #   clang                 both architectures build with clang, warnings being errors
 #   size                  the static binaries of both architectures are at most 2 MiB
+#   schema                what the control socket says, against docs/control.schema.json
 #   tree                  rules of the source tree
 #   svm gicv3 gicv2 vtx   scenarios in a test host
 #   fw-svm fw-gicv3 fw-gicv2   the same with firmware: tests/host/firmware
@@ -110,6 +112,12 @@ img() {
 	echo "$passed passed, $failed failed"
 }
 
+html() {
+	ci/setup.sh browser || return 1
+	build "ARCH=$host" SAN=address,undefined all || return 1
+	tests/html/run.sh "$host" "build/$host/san-address-undefined/skep"
+}
+
 # Seeds follow the day, so that no two days try the same; the failing one is printed.
 crash() {
 	build "ARCH=$host" crash || return 1
@@ -129,6 +137,15 @@ clang() {
 		fi
 	done
 	echo "$passed passed, $failed failed"
+}
+
+# The unit test of the control socket's methods writes down what was said.
+schema() {
+	ci/setup.sh test || return 1
+	build "ARCH=$host" "build/$host/tests/unit/common/ctl_methods_test" || return 1
+	rm -f "$out/control.transcript"
+	CTL_TRANSCRIPT=$out/control.transcript "build/$host/tests/unit/common/ctl_methods_test" >/dev/null 2>&1
+	ci/schema.py "$out/control.transcript"
 }
 
 # Static and stripped, at most 2 MiB.
@@ -151,10 +168,12 @@ group() {
 	case $1 in
 	unit-x86 | unit-arm64) unit "${1#unit-}" ;;
 	img) img ;;
+	html) html ;;
 	clang) clang ;;
 	size) size ;;
 	fuzz) fuzz ;;
 	crash) crash ;;
+	schema) schema ;;
 	tree) ci/tree.sh ;;
 	svm | gicv3 | gicv2 | vtx) scenarios "$1" ;;
 	fw-svm | fw-gicv3 | fw-gicv2) firmware "${1#fw-}" ;;

@@ -1,16 +1,15 @@
 #!/bin/sh
-# ci/man.sh SRC SKEP: prints the man page of docs/man/X.scd. A line @OPTIONS@, @KEYS@ or @DEVICES@ stands for what SKEP says
-# of itself: 'SKEP help --scdoc run', 'keys' or 'devices'. SKEP may be of the other architecture: qemu-user runs it.
+# ci/man.sh SRC SKEP: prints the man page of docs/man/X.scd. A line @OPTIONS@, @KEYS@, @DEVICES@ or @METHODS@ stands for what
+# SKEP says of itself: 'SKEP help --scdoc run', 'keys', 'devices' or 'ctl'. SKEP may be of the other architecture: qemu-user runs it.
+# ci/man.sh --completion SKEP: prints the completion for bash.
 set -eu
 
 die() { echo "man.sh: $*" >&2; exit 1; }
 
-[ $# = 2 ] || die "usage: ci/man.sh SRC SKEP"
+[ $# = 2 ] || die "usage: ci/man.sh SRC|--completion SKEP"
 src=$1 skep=$2
-[ -r "$src" ] || die "cannot read $src"
+[ "$src" = --completion ] || [ -r "$src" ] || die "cannot read $src"
 [ -x "$skep" ] || die "$skep is missing: run 'make'"
-command -v scdoc >/dev/null || die "scdoc is missing: run 'ci/setup.sh build'"
-
 # emulator FILE: what it takes to run it here, by the machine number in its ELF header (62: x86-64, 183: arm64).
 emulator() {
 	case $(od -An -tu2 -j18 -N2 "$1" | tr -d ' ')/$(uname -m) in
@@ -22,6 +21,8 @@ emulator() {
 }
 emu=$(emulator "$skep")
 [ -z "$emu" ] || command -v "$emu" >/dev/null || die "$emu is missing: run 'ci/setup.sh hosts'"
+[ "$src" != --completion ] || exec $emu "$skep" completion bash
+command -v scdoc >/dev/null || die "scdoc is missing: run 'ci/setup.sh build'"
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -31,6 +32,7 @@ page() {
 		@OPTIONS@) topic=run ;;
 		@KEYS@) topic=keys ;;
 		@DEVICES@) topic=devices ;;
+		@METHODS@) topic=ctl ;;
 		*) printf '%s\n' "$line"; continue ;;
 		esac
 		$emu "$skep" help --scdoc $topic || return

@@ -1,7 +1,7 @@
 #!/bin/sh
 # ci/setup.sh: get the Debian packages that building and testing need.
 #
-#   ci/setup.sh GROUP...       install groups: build clang cross test hosts vtx firmware (or: all)
+#   ci/setup.sh GROUP...       install groups: build clang cross test hosts vtx firmware browser (or: all)
 #   ci/setup.sh sysroot ARCH   unpack the libraries of ARCH (x86, arm64) into build/ARCH/sysroot, installing nothing
 #
 # Does nothing, and asks the network for nothing, when all is there already.
@@ -20,13 +20,14 @@ group_packages() {
 		x86) echo "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 		arm64) echo "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
 		esac ;;
-	test) echo "check qemu-user-static device-tree-compiler acpica-tools python3 shellcheck qemu-utils" ;;
+	test) echo "check qemu-user-static device-tree-compiler acpica-tools python3 python3-jsonschema python3-prometheus-client shellcheck qemu-utils" ;;
 	hosts) echo "qemu-system-x86 qemu-system-arm qemu-user-static python3 gzip xz-utils kmod" ;;
 	firmware) echo "mtools gdisk xorriso" ;;
+	browser) echo "chromium fonts-dejavu-core python3" ;;
 	vtx) echo "bochs bochsbios vgabios isolinux syslinux-common xorriso" ;;
-	all) for _g in build clang cross test hosts firmware; do group_packages "$_g"; done
+	all) for _g in build clang cross test hosts firmware browser; do group_packages "$_g"; done
 	     if [ "$(host_arch)" = x86 ]; then group_packages vtx; fi ;;
-	*) die "unknown group '$1': use build, clang, cross, test, hosts, vtx, firmware, all or 'sysroot ARCH'" ;;
+	*) die "unknown group '$1': use build, clang, cross, test, hosts, vtx, firmware, browser, all or 'sysroot ARCH'" ;;
 	esac
 }
 
@@ -100,7 +101,7 @@ sysroot() {
 	mv "$dir.new" "$dir"
 }
 
-[ $# -gt 0 ] || die "usage: ci/setup.sh GROUP... | sysroot ARCH  (groups: build clang cross test hosts vtx firmware all)"
+[ $# -gt 0 ] || die "usage: ci/setup.sh GROUP... | sysroot ARCH  (groups: build clang cross test hosts vtx firmware browser all)"
 if [ "$1" = sysroot ]; then
 	[ $# = 2 ] || die "usage: ci/setup.sh sysroot x86|arm64"
 	sysroot "$2"

@@ -58,6 +58,21 @@ specs_expanded() {
 		done
 }
 
+# systemd's own opinion where it is installed; the form of every line, and what would take /dev/kvm away, everywhere.
+service_unit() {
+	local in=contrib/skep@.service.in tmp key
+	grep -nvE '^(#.*|\[(Unit|Service|Install)\]|[A-Z][A-Za-z]+=[^ ].*)?$' $in
+	grep -nE '^(PrivateDevices|PrivateUsers|PrivateTmp|DevicePolicy|DeviceAllow|ProtectClock|ProtectHome|DynamicUser)=' $in
+	for key in Type=notify 'ExecStart=@BINDIR@/skep start %i --foreground' 'ExecStop=-@BINDIR@/skep stop %i' KillSignal=SIGQUIT; do
+		grep -qxF "$key" $in || echo "$in: '$key' is missing"
+	done
+	command -v systemd-analyze >/dev/null || return
+	tmp=$(mktemp -d)
+	sed 's,@BINDIR@/skep,/bin/true,' $in >"$tmp/skep@.service"
+	systemd-analyze verify --man=no "$tmp/skep@.service" 2>&1 || echo "systemd-analyze refuses $in"
+	rm -r "$tmp"
+}
+
 rule no-arch-conditionals arch_conditionals
 rule kvm-ioctls-in-place kvm_ioctls
 rule kvm-headers-in-place kvm_headers
@@ -67,5 +82,6 @@ rule docs-name-existing-paths gone_paths
 rule specs-expanded specs_expanded
 rule shellcheck shell_errors
 rule nothing-unfinished unfinished
+rule service-unit service_unit
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -93,6 +93,9 @@ struct arch_info {
 	 * 0 or -errno (reported).
 	 */
 	int (*load)(struct vm *, const struct image *, struct entry *out);
+	const struct arch_debug *debug;         /* common/debug.h */
+	const struct arch_core *core;           /* common/dump.h */
+	const struct arch_exits *exits;         /* common/kvmstats.h */
 	/* `plan`: human-readable tables (DTS, decoded ACPI ...), byte-stable. */
 	int (*print_tables)(struct vm *, FILE *);
 	/* `plan --tables DIR`: writes them as files.  0 or -errno (reported). */
@@ -127,6 +130,10 @@ unsigned arch_fixed_routes(struct vm *, struct kvm_irq_routing_entry *, unsigned
 /* Parked vCPU or its own thread: registers, for a crash report and exit.json. */
 void arch_vcpu_dump(struct vcpu *, FILE *);
 json_t *arch_vcpu_regs_json(struct vcpu *);
+/* A non-maskable interrupt for one vCPU: 0, or -errno (reported): arm64 has none.  Any thread. */
+int arch_nmi(struct vcpu *);
+/* Facts for exit profiles: "cpu", "kvm" ("svm", "vmx", "vhe", "nvhe" ...) and "irqchip" of this host. */
+void arch_host_facts(struct vm *, json_t *host);
 /* Presses the power button; false when the machine's button is not wired.  Loop thread. */
 bool arch_power_button(struct vm *);
 

@@ -8,12 +8,11 @@
 #include "common/log.h"
 #include "common/util.h"
 
-int bus_init(struct bus *b, const char *name, uint64_t limit, unsigned *next_stat_id)
+int bus_init(struct bus *b, const char *name, uint64_t limit)
 {
 	memset(b, 0, sizeof(*b));
 	b->name = name;
 	b->limit = limit;
-	b->next_stat_id = next_stat_id;
 	int err = pthread_rwlock_init(&b->lock, NULL);
 	return -err;
 }
@@ -61,8 +60,7 @@ static int bus_insert(struct bus *b, struct bus_range *r, const struct bus_range
 	memmove(&b->r[at + 1], &b->r[at], (b->n - at) * sizeof(b->r[0]));
 	b->r[at] = r;
 	b->n++;
-	if (r->stat_id == 0)
-		r->stat_id = (*b->next_stat_id)++;
+	__atomic_store_n(&r->placed_at, r->base, __ATOMIC_RELAXED);
 	r->mapped = true;
 	return 0;
 }

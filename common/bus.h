@@ -32,7 +32,8 @@ struct bus_range {
 	 * although the byte at 0xcf9 is the reset control register.  0: nothing of the kind.
 	 */
 	unsigned wide;
-	unsigned stat_id;               /* index into each vCPU's access statistics; set by bus_add */
+	uint64_t stat_skip;             /* bits of an offset that do not say which register it is: the device of an ECAM address */
+	uint64_t placed_at;             /* the base when it was last added: for exit statistics, which take no lock; atomic */
 	bool mapped;                    /* on a bus now; bus_add and bus_del keep it */
 };
 
@@ -42,10 +43,9 @@ struct bus {
 	pthread_rwlock_t lock;
 	struct bus_range **r;           /* sorted by base */
 	unsigned n, cap;
-	unsigned *next_stat_id;         /* shared by the VM's buses */
 };
 
-int bus_init(struct bus *, const char *name, uint64_t limit, unsigned *next_stat_id);
+int bus_init(struct bus *, const char *name, uint64_t limit);
 void bus_fini(struct bus *);
 
 /*

@@ -155,10 +155,11 @@ static int add_high_mem(struct cli *c)
 }
 
 struct stdio_use {
-	bool com, stdio;
+	bool com;
+	const char *stdio;              /* where it was asked for */
 };
 
-static void find_stdio(const char *key, const char *value, const char *origin UNUSED, void *arg)
+static void find_stdio(const char *key, const char *value, const char *origin, void *arg)
 {
 	struct stdio_use *u = arg;
 	size_t n = strlen(key);
@@ -166,16 +167,20 @@ static void find_stdio(const char *key, const char *value, const char *origin UN
 	if (!strncmp(key, "lpc.com", 7) && n > 5 && !strcmp(key + n - 5, ".path"))
 		u->com = true;
 	if (!strcmp(value, "stdio") && (!strncmp(key, "pci.", 4) || !strncmp(key, "lpc.", 4)))
-		u->stdio = true;
+		u->stdio = origin;
 }
 
 /* The console is where the operator is, unless something was said about ports or stdio. */
 static int add_console(struct cli *c)
 {
-	struct stdio_use u = { false, false };
+	struct stdio_use u = { false, NULL };
+	bool daemon = conf_bool(c->conf, "daemon");
 
 	conf_walk(c->conf, find_stdio, &u);
-	if (c->bhyve || u.com || u.stdio)
+	if (daemon && u.stdio)
+		return err_msg(-EINVAL, "%s: a VM in the background has no terminal for stdio; leave it out and attach with 'skep console'",
+			       u.stdio);
+	if (c->bhyve || c->no_console || daemon || u.com || u.stdio)
 		return 0;
 	return conf_set(c->conf, "lpc.com1.path", "stdio", "default");
 }

@@ -37,6 +37,7 @@ struct cli {
 	const char *synopsis;           /* behind prog in --help; NULL: "[options] NAME" */
 	bool bhyve;                     /* invoked as `bhyve`: its defaults, no default console */
 	bool name_optional;             /* plan, config */
+	bool no_console;                /* create: what is not asked for stays unset */
 	bool any_arch;                  /* plan, config: `arch` may be the other one */
 	const struct cli_opt *extra;    /* further rows, such as plan's --tables; NULL: none */
 	const struct cli_opt *rows;     /* other rows instead of run's; NULL: run's */
@@ -63,12 +64,14 @@ int cli_bhyve_status(int status);
 
 /* --- Rendering the tables (common/cli_help.c) --- */
 void cli_print_help(FILE *, const struct cli *);
+void cli_opt_limits(const struct opt *, char *buf, size_t len);        /* "1 to 512; default 1" and the like */
 void cli_print_keys(FILE *, bool scdoc);
 void cli_print_devices(FILE *, bool scdoc);                     /* every class with its options */
 void cli_print_classes(FILE *);                                 /* -s help */
 void cli_print_class(FILE *, const struct device_class *);      /* -s CLASS,help */
 void cli_print_ports(FILE *, const struct conf *);              /* -l help */
 void cli_print_scdoc(FILE *);                                   /* OPTIONS of skep-run(1) */
+void cli_scdoc_text(FILE *, const char *);                      /* scdoc gives meaning to '_', '*' and more: escapes them */
 /* Flushes; -EIO and the like (reported) when the text did not get out. */
 int cli_flush(FILE *);
 

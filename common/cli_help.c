@@ -105,8 +105,7 @@ void cli_print_help(FILE *f, const struct cli *c)
 	fprintf(f, "\nSizes take K, M, G and T. The console's escape is Ctrl-A: Ctrl-A x ends the VM, Ctrl-A h helps.\n");
 }
 
-/* "1..512, default 1" and the like. */
-static void opt_limits(const struct opt *o, char *buf, size_t len)
+void cli_opt_limits(const struct opt *o, char *buf, size_t len)
 {
 	size_t n = 0;
 
@@ -123,8 +122,7 @@ static void opt_limits(const struct opt *o, char *buf, size_t len)
 		snprintf(buf + n, len - n, "%sdefault %s", n ? "; " : "", o->def);
 }
 
-/* scdoc gives meaning to '_', '*' and more. */
-static void scdoc_text(FILE *f, const char *s)
+void cli_scdoc_text(FILE *f, const char *s)
 {
 	for (; *s; s++)
 		fprintf(f, strchr("_*\\`~#[]<>", *s) ? "\\%c" : "%c", *s);
@@ -133,12 +131,12 @@ static void scdoc_text(FILE *f, const char *s)
 static void scdoc_item(FILE *f, const char *name, const char *help, const char *limits)
 {
 	fprintf(f, "*");
-	scdoc_text(f, name);
+	cli_scdoc_text(f, name);
 	fprintf(f, "*\n\t");
-	scdoc_text(f, help);
+	cli_scdoc_text(f, help);
 	if (*limits) {
 		fprintf(f, " (");
-		scdoc_text(f, limits);
+		cli_scdoc_text(f, limits);
 		fprintf(f, ")");
 	}
 	fprintf(f, ".\n\n");
@@ -149,7 +147,7 @@ static void print_table(FILE *f, const struct opt *o, const char *prefix, bool s
 	char limits[160], text[400], name[80];
 
 	for (; o && o->name; o++) {
-		opt_limits(o, limits, sizeof(limits));
+		cli_opt_limits(o, limits, sizeof(limits));
 		snprintf(name, sizeof(name), "%s%s", prefix, o->name);
 		snprintf(text, sizeof(text), limits[0] ? "%s (%s)" : "%s", o->help, limits);
 		if (scdoc)
@@ -197,7 +195,7 @@ void cli_print_devices(FILE *f, bool scdoc)
 			continue;
 		}
 		fprintf(f, "## %s\n\n", (*c)->name);
-		scdoc_text(f, (*c)->help);
+		cli_scdoc_text(f, (*c)->help);
 		if ((*c)->positional)
 			fprintf(f, "; the first word is *%s*", (*c)->positional);
 		fprintf(f, ".\n\n");
@@ -227,16 +225,16 @@ static void scdoc_opt(FILE *f, const struct cli_opt *o)
 		fprintf(f, "*-%c*%s", o->letter, o->name ? ", " : "");
 	if (o->name) {
 		fprintf(f, "*--");
-		scdoc_text(f, o->name);
+		cli_scdoc_text(f, o->name);
 		fprintf(f, "*");
 	}
 	if (o->arg) {
 		fprintf(f, " _");
-		scdoc_text(f, o->arg);
+		cli_scdoc_text(f, o->arg);
 		fprintf(f, "_");
 	}
 	fprintf(f, "\n\t");
-	scdoc_text(f, o->help);
+	cli_scdoc_text(f, o->help);
 	fprintf(f, ".%s\n\n", unavailable(o) ? " Not in this version." : "");
 }
 

@@ -129,7 +129,7 @@ int cli_opt_list(struct cli *c, const struct cli_opt *o, const char *arg, const 
 	return conf_set(c->conf, key, arg, origin);
 }
 
-/* "[w][ADDR:]PORT"; an IPv6 address stands in brackets. */
+/* "[w][ADDR:]PORT", an IPv6 address in brackets; "[w]/PATH" or "[w]unix:PATH". */
 int cli_opt_gdb(struct cli *c, const struct cli_opt *o, const char *arg, const char *origin)
 {
 	bool wait = arg[0] == 'w';
@@ -139,6 +139,10 @@ int cli_opt_gdb(struct cli *c, const struct cli_opt *o, const char *arg, const c
 	unsigned v;
 	int err = 0;
 
+	if (text[0] == '/' || !strncmp(text, "unix:", 5)) {
+		err = conf_set(c->conf, "gdb.path", text + (text[0] == '/' ? 0 : 5), origin);
+		return err || !wait ? err : conf_set(c->conf, "gdb.wait", "true", origin);
+	}
 	if (!number(port, 65535, &v) || n >= sizeof(addr))
 		return err_msg(-EINVAL, "%s: '%s' is not %s", origin, arg, o->arg);
 	if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {

@@ -12,28 +12,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/ctl_int.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/util.h"
 #include "common/vm.h"
 
 #define RETRY_NS 500000000u
-#define OUT_MAX MIB(4)                          /* a client that does not read what it asked for is dropped */
 
 /* [JSON-RPC 5.1] */
 enum { RPC_PARSE = -32700, RPC_INVALID = -32600, RPC_NO_METHOD = -32601, RPC_PARAMS = -32602, RPC_FAILED = -32000 };
-
-struct ctl_client {
-	struct ctl *ctl;
-	struct ctl_client *next;
-	int fd;
-	struct ev *ev;
-	char in[CTL_LINE_MAX];
-	size_t in_len;
-	char *out;
-	size_t out_len, out_off;
-	bool leaving;                           /* says no more; goes when all is written */
-};
 
 struct ctl_job {
 	pthread_t thread;
@@ -44,18 +32,23 @@ struct ctl_job {
 	int err;
 };
 
-struct ctl {
-	struct vm *vm;
-	int fd;
-	struct ev *ev, *retry;
-	char path[108];
-	struct ctl_client *clients;
-	unsigned nclients;
-	bool stopping;                          /* takes no more requests */
-	struct ctl_call *calls;                 /* not answered yet */
-};
-
 /* --- Clients --- */
+
+/* Calls of a client that leaves, or all, which wait for what may never come. */
+static void calls_cancel(struct ctl *ctl, const struct ctl_client *c)
+{
+	struct ctl_call *next;
+
+	for (struct ctl_call *call = ctl->calls; call; call = next) {
+		next = call->next;
+		if (c && call->client != c)
+			continue;
+		if (c)
+			call->client = NULL;
+		if (call->cancel)
+			call->cancel(call);
+	}
+}
 
 static void client_free(struct ctl_client *c)
 {
@@ -65,9 +58,7 @@ static void client_free(struct ctl_client *c)
 		p = &(*p)->next;
 	*p = c->next;
 	c->ctl->nclients--;
-	for (struct ctl_call *call = c->ctl->calls; call; call = call->next)
-		if (call->client == c)
-			call->client = NULL;
+	calls_cancel(c->ctl, c);
 	ev_del(c->ev);
 	close(c->fd);
 	free(c->out);
@@ -79,8 +70,7 @@ static uint32_t listens(const struct ctl_client *c)
 	return c->leaving || c->ctl->stopping ? 0 : EPOLLIN;
 }
 
-/* False: it is gone. */
-static bool client_flush(struct ctl_client *c)
+bool ctl_client_flush(struct ctl_client *c)
 {
 	while (c->out_off < c->out_len) {
 		const ssize_t n = send(c->fd, c->out + c->out_off, c->out_len - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -106,25 +96,34 @@ static bool client_flush(struct ctl_client *c)
 	return true;
 }
 
+void ctl_client_line(struct ctl_client *c, const char *text)
+{
+	const size_t len = text ? strlen(text) : 0;
+	char *out = NULL;
+
+	if (c->leaving)
+		return;
+	if (text && c->out_len + len + 1 <= CTL_OUT_MAX)
+		out = realloc(c->out, c->out_len + len + 1);
+	if (!out) {
+		log_warn("ctl", "a client of the control socket is dropped: it does not read what it asked for");
+		c->leaving = true;
+		c->out_len = c->out_off = 0;
+		return;
+	}
+	memcpy(out + c->out_len, text, len);
+	out[c->out_len + len] = '\n';
+	c->out = out;
+	c->out_len += len + 1;
+}
+
 /* Takes the object over. */
 static void client_send(struct ctl_client *c, json_t *o)
 {
-	char *text = json_dumps(o, JSON_COMPACT), *out = NULL;
-	const size_t len = text ? strlen(text) : 0;
+	char *text = json_dumps(o, JSON_COMPACT);
 
 	json_decref(o);
-	if (text && c->out_len + len + 1 <= OUT_MAX)
-		out = realloc(c->out, c->out_len + len + 1);
-	if (out) {
-		memcpy(out + c->out_len, text, len);
-		out[c->out_len + len] = '\n';
-		c->out = out;
-		c->out_len += len + 1;
-	} else {
-		log_warn("ctl", "a client of the control socket is dropped: it does not read its answers");
-		c->leaving = true;
-		c->out_len = c->out_off = 0;
-	}
+	ctl_client_line(c, text);
 	free(text);
 }
 
@@ -187,15 +186,17 @@ void ctl_answer(struct ctl_call *call, int err)
 
 	while (*p && *p != call)
 		p = &(*p)->next;
-	if (*p)
+	if (*p) {
 		*p = call->next;
+		call->ctl->ncalls--;
+	}
 	if (c && call->id) {
 		if (err)
 			client_send(c, failure(call->id, RPC_FAILED, call->why[0] ? call->why : strerror(-err)));
 		else
 			client_send(c, json_pack("{s:s, s:O, s:o}", "jsonrpc", "2.0", "id", call->id, "result",
 						 call->result ? json_incref(call->result) : json_object()));
-		client_flush(c);
+		ctl_client_flush(c);
 	}
 	call_free(call);
 }
@@ -203,6 +204,27 @@ void ctl_answer(struct ctl_call *call, int err)
 const char *ctl_str(const struct ctl_call *call, const char *name)
 {
 	return json_string_value(json_object_get(call->params, name));
+}
+
+int ctl_int(const struct ctl_call *call, const char *name, int64_t lo, int64_t hi, int64_t unset, int64_t *out)
+{
+	const json_t *v = json_object_get(call->params, name);
+
+	*out = v ? json_integer_value(v) : unset;
+	if (!v || (*out >= lo && *out <= hi))
+		return 0;
+	return err_msg(-EINVAL, "%s: %s is %lld, it can be %lld to %lld", call->method->name, name, (long long)*out, (long long)lo,
+		       (long long)hi);
+}
+
+int ctl_peer(const struct ctl_call *call)
+{
+	return call->client ? call->client->pid : 0;
+}
+
+uint64_t ctl_uptime_ns(const struct ctl *ctl)
+{
+	return now_ns() - ctl->started_ns;
 }
 
 bool ctl_busy(const struct ctl_call *call, const char *method)
@@ -256,11 +278,11 @@ static bool params_check(const struct ctl_method *m, const json_t *params, char 
 
 static void call_run(struct ctl_client *c, const struct ctl_method *m, json_t *params, json_t *id)
 {
-	struct ctl_call *call = calloc(1, sizeof(*call));
+	struct ctl_call *call = c->ctl->ncalls < CTL_CALLS_MAX ? calloc(1, sizeof(*call)) : NULL;
 	int err;
 
 	if (!call) {
-		refuse(c, id, RPC_FAILED, "out of memory");
+		refuse(c, id, RPC_FAILED, "too many requests are being carried out; try again when one is done");
 		return;
 	}
 	call->ctl = c->ctl;
@@ -271,6 +293,7 @@ static void call_run(struct ctl_client *c, const struct ctl_method *m, json_t *p
 	call->id = json_incref(id);
 	call->next = c->ctl->calls;
 	c->ctl->calls = call;
+	c->ctl->ncalls++;
 	ctl_listen(call);
 	err = m->fn(call);
 	ctl_listen(NULL);
@@ -309,6 +332,7 @@ static bool lines(struct ctl_client *c)
 		json_t *o = json_loadb(c->in, len, JSON_REJECT_DUPLICATES, NULL);
 		const struct ctl_client *still;
 
+		c->spoke = true;
 		if (json_is_object(o))
 			request(c, o);
 		else
@@ -346,13 +370,13 @@ static void on_client(void *arg, uint32_t events)
 		client_free(c);
 		return;
 	}
-	client_flush(c);
+	ctl_client_flush(c);
 }
 
 /* Says why, if that can be said at once. */
-static void shut_out(int fd)
+static void shut_out(int fd, const char *why)
 {
-	json_t *o = failure(NULL, RPC_FAILED, "the machine has as many clients as its control socket takes; try again when one has left");
+	json_t *o = failure(NULL, RPC_FAILED, why);
 	char *text = json_dumps(o, JSON_COMPACT);
 
 	if (text && send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
@@ -360,6 +384,35 @@ static void shut_out(int fd)
 	free(text);
 	json_decref(o);
 	close(fd);
+}
+
+/* The file's mode lets nobody else in, but a directory's owner may change it, and descriptors travel. */
+static bool may_enter(int fd, int *pid)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	*pid = (int)peer.pid;
+	if (peer.uid == 0 || peer.uid == geteuid())
+		return true;
+	log_warn("ctl", "process %d of user %u was refused at the control socket", (int)peer.pid, (unsigned)peer.uid);
+	return false;
+}
+
+/* Where all places are taken: who has been there longest without ever sending a line goes. */
+static void make_room(struct ctl *ctl)
+{
+	struct ctl_client *idle = NULL;
+
+	if (ctl->nclients < CTL_CLIENTS_MAX)
+		return;
+	for (struct ctl_client *c = ctl->clients; c; c = c->next)
+		if (!c->spoke)
+			idle = c;
+	if (idle)
+		client_free(idle);
 }
 
 static void on_retry(void *arg, uint32_t events UNUSED)
@@ -372,6 +425,7 @@ static void on_listen(void *arg, uint32_t events UNUSED)
 	struct ctl *ctl = arg;
 	const int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct ctl_client *c;
+	int pid;
 
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
 		log_warn("ctl", "control socket: a connection waits: %s", strerror(errno));
@@ -380,15 +434,21 @@ static void on_listen(void *arg, uint32_t events UNUSED)
 	}
 	if (fd < 0)
 		return;
+	if (!may_enter(fd, &pid)) {
+		shut_out(fd, "this machine is another user's: only its owner and root may control it");
+		return;
+	}
+	make_room(ctl);
 	c = ctl->nclients < CTL_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
 	if (c) {
 		c->ctl = ctl;
 		c->fd = fd;
+		c->pid = pid;
 		c->ev = ev_fd(ctl->vm->loop, fd, EPOLLIN, on_client, c);
 	}
 	if (!c || !c->ev) {
 		free(c);
-		shut_out(fd);
+		shut_out(fd, "the machine has as many clients as its control socket takes; try again when one has left");
 		return;
 	}
 	c->next = ctl->clients;
@@ -462,8 +522,10 @@ int ctl_start(struct vm *vm, struct ctl **out)
 		return -ENOMEM;
 	ctl->vm = vm;
 	ctl->fd = -1;
+	ctl->started_ns = now_ns();
+	pthread_mutex_init(&ctl->lock, NULL);
 	if (n < 0 || (size_t)n >= sizeof(sa.sun_path)) {
-		free(ctl);
+		ctl_stop(ctl);
 		return err_msg(-ENAMETOOLONG, "control socket '%s/control': the path is longer than %zu bytes; give the VM a shorter name",
 			       vm->rundir, sizeof(sa.sun_path) - 1);
 	}
@@ -495,16 +557,22 @@ void ctl_stop(struct ctl *ctl)
 	ev_del(ctl->ev);
 	ev_del(ctl->retry);
 	ctl->stopping = true;
+	ctl_events_deliver(ctl);
 	for (struct ctl_client *c = ctl->clients; c; c = c->next)
 		ev_mod(c->ev, c->out_off < c->out_len ? EPOLLOUT : 0);
+	calls_cancel(ctl, NULL);
 	/* What is under way ends by itself, and the disks it needs are still open. */
 	while (ctl->calls && loop_step(ctl->vm->loop, -1) >= 0)
 		;
+	ctl_events_deliver(ctl);
+	if (ctl->vm->ctl == ctl)
+		ctl->vm->ctl = NULL;
 	while (ctl->clients)
 		client_free(ctl->clients);
 	if (ctl->fd >= 0) {
 		close(ctl->fd);
 		unlink(ctl->path);
 	}
+	ctl_events_free(ctl);
 	free(ctl);
 }

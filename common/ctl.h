@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <jansson.h>
 
 struct vm;
@@ -16,6 +17,7 @@ struct ctl_call;
 #define CTL_LATER 1                             /* a method's answer follows by ctl_answer() */
 #define CTL_LINE_MAX 65536
 #define CTL_CLIENTS_MAX 16
+#define CTL_CALLS_MAX 64                        /* not answered yet, of all clients */
 
 struct ctl_param {
 	const char *name;
@@ -46,10 +48,18 @@ struct ctl_call {
 	char why[512];
 	struct ctl_call *next;
 	struct ctl_job *job;
+	/* Of a call that waits for something that may never come: its client or the VM goes.  It has to answer. */
+	void (*cancel)(struct ctl_call *);
+	void *state;                            /* the method's own */
 };
 
 /* NULL: unset.  The call's. */
 const char *ctl_str(const struct ctl_call *, const char *name);
+/* A parameter's number from lo to hi, or `unset`.  0 or -EINVAL (reported). */
+int ctl_int(const struct ctl_call *, const char *name, int64_t lo, int64_t hi, int64_t unset, int64_t *out);
+/* The process at the other end, which has gone when it is 0. */
+int ctl_peer(const struct ctl_call *);
+uint64_t ctl_uptime_ns(const struct ctl *);     /* since the VM began to be built */
 /* Is another call, of that method, under way? */
 bool ctl_busy(const struct ctl_call *, const char *method);
 /* A JSON string of bytes that may be no UTF-8 (paths, names in images): '?' for each that does not fit. */
@@ -59,6 +69,11 @@ json_t *ctl_text(const char *);
 int ctl_start(struct vm *, struct ctl **out);
 /* Finishes what is under way, closes.  NULL ok. */
 void ctl_stop(struct ctl *);
+/*
+ * Something has happened: clients that asked for events get a notification, and those who come later what is remembered.  Takes
+ * the object over (NULL: empty).  Any thread; nothing without a control socket.
+ */
+void ctl_event(struct vm *, const char *event, json_t *params);
 /* The late answer: as a method's return value, 0 or -errno. */
 void ctl_answer(struct ctl_call *, int err);
 /* What this thread reports from now on is kept for the answer; NULL: no longer.  Only where no method or `after` runs. */

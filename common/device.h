@@ -27,6 +27,16 @@ struct dev_desc {
 	const char *clock_names;        /* FDT clock-names, entries separated by ',,'; NULL: no clocks */
 };
 
+/* A network card as the operator sees it. */
+struct net_stat { uint64_t packets, bytes, dropped; };
+struct net_port {
+	const char *backend, *host;     /* "tap=net0", "net0"; the card's.  host: NULL without one */
+	uint8_t mac[6];
+	unsigned queues;
+	bool up;
+	struct net_stat rx, tx;         /* rx: to the guest */
+};
+
 struct device_class {
 	const char *name;               /* as on the command line: "virtio-blk", "uart16550" */
 	const char *help;               /* one line */
@@ -59,6 +69,9 @@ struct device_class {
 	struct chardev *(*chardev)(struct device *);    /* serial ports: what stands behind the line; NULL: no such port */
 	/* Disk drives: another medium in drive `unit`, or none (path NULL).  0 or -errno (reported).  Loop thread. */
 	int (*medium)(struct device *, unsigned unit, const char *path);
+	/* Network cards: how they are; and the cable plugged in or out.  NULL: not one.  Loop thread. */
+	void (*net_port)(struct device *, struct net_port *out);
+	void (*net_link)(struct device *, bool up);
 	bool pci;                               /* instance embeds struct pci_dev (devices/pci/pci.h) */
 	bool self_locking;                      /* the bus does not take dev->lock around the ops */
 };

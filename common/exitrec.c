@@ -1,17 +1,23 @@
 /*
- * The last words of a VM: the crash report on standard error and exit.json in the run directory.
+ * The last words of a VM: the crash report on standard error, exit.json in the run directory, the exit profile where exits.file
+ * says.
  */
 #include <limits.h>
 #include <stdio.h>
 
+#include "common/profile.h"
 #include "common/rundir.h"
 #include "common/vm.h"
+
+/* Of the flight recorder in exit.json: of a vCPU, and of all. */
+#define RECORDS 256u
+#define RECORDS_ALL 16384u
 
 void vm_print_crash(struct vm *vm, FILE *f)
 {
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
 		arch_vcpu_dump(&vm->vcpus[i], f);
-		exits_print(&vm->vcpus[i].exits, f, i);
+		exits_print(&vm->vcpus[i].exits, f, i, EXIT_PRINT);
 	}
 	fflush(f);
 }
@@ -26,34 +32,26 @@ static json_t *kinds_json(const struct exit_stats *s)
 	return o;
 }
 
-struct access_walk {
-	json_t *out;
-	const struct exit_stats *stats;
-};
-
-static void add_accesses(json_t *out, const struct exit_stats *s, unsigned stat_id, const char *name)
+/* Reads and writes by device. */
+static void add_access(const struct access_stat *a, void *arg)
 {
-	if (stat_id * 2 + 1 >= s->naccess)
-		return;
-	uint64_t reads = s->access[stat_id * 2].count, writes = s->access[stat_id * 2 + 1].count;
-	if (reads || writes)
-		json_object_set_new(out, name, json_pack("{s:I, s:I}", "reads", (json_int_t)reads, "writes", (json_int_t)writes));
+	const char *name = exits_device(a);
+	json_t *o = json_object_get(arg, name);
+	const char *key = a->write ? "writes" : "reads";
+
+	if (!o) {
+		o = json_pack("{s:i, s:i}", "reads", 0, "writes", 0);
+		json_object_set_new(arg, name, o);
+	}
+	json_object_set_new(o, key, json_integer(json_integer_value(json_object_get(o, key)) + (json_int_t)exits_get(&a->count)));
 }
 
-static void add_range(const struct bus_range *r, void *arg)
-{
-	struct access_walk *w = arg;
-	add_accesses(w->out, w->stats, r->stat_id, r->name);
-}
-
-/* Bus accesses by device; ranges that are on no bus now are left out. */
 static json_t *accesses_json(struct vcpu *v)
 {
-	struct access_walk w = { json_object(), &v->exits };
-	add_accesses(w.out, &v->exits, 0, "unclaimed");
-	bus_walk(&v->vm->mmio, add_range, &w);
-	bus_walk(&v->vm->pio, add_range, &w);
-	return w.out;
+	json_t *o = json_object();
+
+	exits_walk(&v->exits, add_access, o);
+	return o;
 }
 
 static json_t *vcpu_json(struct vcpu *v)
@@ -63,11 +61,11 @@ static json_t *vcpu_json(struct vcpu *v)
 	json_object_set_new(o, "registers", arch_vcpu_regs_json(v));
 	json_object_set_new(o, "exits", kinds_json(&v->exits));
 	json_object_set_new(o, "accesses", accesses_json(v));
-	json_object_set_new(o, "last_exits", exits_json(&v->exits));
+	json_object_set_new(o, "last_exits", exits_json(&v->exits, MIN(RECORDS, RECORDS_ALL / v->vm->nvcpus)));
 	return o;
 }
 
-static json_t *exit_record(struct vm *vm)
+static json_t *exit_record(struct vm *vm, json_t *profile)
 {
 	json_t *o = json_object(), *vcpus = json_array();
 	json_object_set_new(o, "name", json_string(vm->name));
@@ -85,6 +83,7 @@ static json_t *exit_record(struct vm *vm)
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		json_array_append_new(vcpus, vcpu_json(&vm->vcpus[i]));
 	json_object_set_new(o, "vcpus", vcpus);
+	json_object_set(o, "profile", profile);
 	return o;
 }
 
@@ -92,8 +91,10 @@ int vm_write_exit_record(struct vm *vm)
 {
 	if (!vm->rundir)
 		return 0;
-	json_t *o = exit_record(vm);
+	json_t *profile = profile_of_vm(vm), *o = exit_record(vm, profile);
 	int err = rundir_write_json(vm->rundir, "exit.json", o);
+	profile_save(vm, profile);              /* reported; the VM has ended as it has */
+	json_decref(profile);
 	json_decref(o);
 	return err;
 }

@@ -73,6 +73,12 @@ int kvm_add_memslots(struct vm *vm)
 	return 0;
 }
 
+unsigned kvm_mp_state(struct vcpu *v)
+{
+	struct kvm_mp_state mp = { 0 };
+	return kvm_ioctl(v->fd, KVM_GET_MP_STATE, &mp) ? ~0u : mp.mp_state;
+}
+
 /* Slots behind those of RAM. */
 static int set_rom(struct vm *vm, unsigned n, uint64_t gpa, const uint8_t *hva, uint64_t len)
 {
@@ -100,4 +106,9 @@ int kvm_ioeventfd(struct vm *vm, int fd, uint64_t addr, unsigned len, bool pio, 
 		.flags = (pio ? KVM_IOEVENTFD_FLAG_PIO : 0) | (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 	return vm->dry ? -ENOTSUP : kvm_ioctl(vm->fd, KVM_IOEVENTFD, &arg);
+}
+
+int kvm_stats_fd(int fd)
+{
+	return kvm_ioctl_n(fd, KVM_GET_STATS_FD, 0);
 }

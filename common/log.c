@@ -17,7 +17,7 @@ static struct {
 	pthread_mutex_t lock;
 	int fd;
 	enum log_level file_level, stderr_level;
-	bool raw;
+	bool raw, detached;
 } sink = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .file_level = LOG_INFO, .stderr_level = LOG_WARN };
 
 static _Thread_local struct {
@@ -52,6 +52,14 @@ void log_close(void)
 	if (sink.fd >= 0)
 		close(sink.fd);
 	sink.fd = -1;
+	pthread_mutex_unlock(&sink.lock);
+}
+
+void log_detach(int fd)
+{
+	pthread_mutex_lock(&sink.lock);
+	dup2(sink.fd >= 0 ? sink.fd : fd, STDERR_FILENO);
+	sink.detached = true;
 	pthread_mutex_unlock(&sink.lock);
 }
 
@@ -93,7 +101,7 @@ static void log_vmsg(enum log_level level, const char *sub, const char *fmt, va_
 	if (level <= sink.stderr_level && divert.fn)
 		divert.fn(divert.arg, level, text);
 	pthread_mutex_lock(&sink.lock);
-	if (level <= sink.stderr_level && !divert.fn) {
+	if (level <= sink.stderr_level && !divert.fn && !sink.detached) {
 		int n = snprintf(line, sizeof(line), "skep: %s%s%s\n", level == LOG_WARN ? "warning: " : "", text, sink.raw ? "\r" : "");
 		write_line(STDERR_FILENO, line, (size_t)n);
 	}

@@ -22,6 +22,11 @@ void log_close(void);
 void log_set_level(enum log_level file_level, enum log_level stderr_level);
 /* "error", "warn", "info", "debug" to a level; -EINVAL for anything else. */
 int log_level_parse(const char *name, enum log_level *out);
+/*
+ * Standard error becomes the log file, for what is not a message, and messages are no longer written to both.  Without a log file it
+ * becomes `fd`.  For a process that leaves its terminal.
+ */
+void log_detach(int fd);
 /* While the terminal is raw, lines on standard error end in CR LF. */
 void log_set_raw_terminal(bool raw);
 

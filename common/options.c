@@ -60,11 +60,18 @@ const struct opt conf_global_opts[] = {
 	{ "on_reboot", OPT_ENUM, 0, 0, "restart", NULL, "when the guest resets", actions },
 	{ "on_poweroff", OPT_ENUM, 0, 0, "exit", NULL, "when the guest powers off", actions },
 	{ "on_crash", OPT_ENUM, 0, 0, "exit", NULL, "when the guest crashes", actions },
+	{ "daemon", OPT_BOOL, 0, 0, "false", NULL, "go to the background once the VM is there", NULL },
+	{ "pidfile", OPT_STR, 0, 4000, NULL, NULL, "file that has the process's number while the VM is there", NULL },
 	{ "log.file", OPT_STR, 0, 4096, NULL, NULL, "file that gets every message as well", NULL },
 	{ "log.level", OPT_ENUM, 0, 0, "info", NULL, "least severe message for the log file", levels },
+	{ "exits.count", OPT_BOOL, 0, 0, "true", NULL, "count exits and keep the last ones; false: for comparing speed", NULL },
+	{ "exits.ring", OPT_U64, 64, 65536, "4096", NULL, "how many of the last exits of a vCPU are kept", NULL },
+	{ "exits.file", OPT_STR, 0, 4000, NULL, NULL, "file that gets the exit profile when the VM ends", NULL },
+	{ "exits.trace", OPT_BOOL, 0, 0, "false", NULL, "also count exits that KVM handles itself, by its tracepoints; needs root", NULL },
 	{ "gdb.port", OPT_U64, 0, 65535, "0", NULL, "TCP port of the debug server; 0: none", NULL },
-	{ "gdb.address", OPT_STR, 0, 255, "localhost", NULL, "address of the debug server", NULL },
-	{ "gdb.wait", OPT_BOOL, 0, 0, "false", NULL, "the guest waits for a debugger", NULL },
+	{ "gdb.address", OPT_STR, 0, 255, "localhost", NULL, "address of the debug server, in numbers", NULL },
+	{ "gdb.path", OPT_STR, 0, 107, NULL, NULL, "unix socket of the debug server, instead of a port", NULL },
+	{ "gdb.wait", OPT_BOOL, 0, 0, "false", NULL, "the guest waits for a debugger before its first instruction", NULL },
 	OPT_LAST
 };
 
@@ -73,8 +80,6 @@ const struct opt conf_global_opts[] = {
  * A refused key is accepted at its harmless value.
  */
 const struct conf_refusal conf_refused_keys[] = {
-	{ "gdb.port", "0", "the debug server is not in this version; leave gdb.port at 0" },
-	{ "gdb.wait", "false", "the debug server is not in this version, so there is nothing to wait for" },
 	{ "restore", NULL, "restoring checkpoints is not in this version; start the VM without it" },
 	{ "lpc.fwcfg", "qemu", "skep's fw_cfg is always QEMU's; leave lpc.fwcfg out or set it to qemu" },
 	{ "keyboard.layout", NULL, "keyboards and VNC are not in this version; use the serial console" },
@@ -169,8 +174,12 @@ const struct cli_opt cli_run_opts[] = {
 	  .help = "the same for power-off (default exit)" },
 	{ .name = "on-crash", .arg = "ACTION", .key = "on_crash", .group = CLI_LIFE,
 	  .help = "the same for a crash of the guest (default exit)" },
-	{ .letter = 'G', .name = "gdb", .arg = "[w][ADDR:]PORT", .key = "gdb.port", .fn = cli_opt_gdb, .group = CLI_LIFE,
-	  .help = "debug server for GDB; w: wait for it" },
+	{ .name = "daemon", .key = "daemon", .value = "true", .group = CLI_LIFE,
+	  .help = "go to the background once the VM is there; 'skep console' attaches to its first serial port" },
+	{ .name = "pidfile", .arg = "FILE", .key = "pidfile", .group = CLI_LIFE,
+	  .help = "file that has the process's number while the VM is there" },
+	{ .letter = 'G', .name = "gdb", .arg = "[w][ADDR:]PORT|[w]PATH", .key = "gdb.port", .fn = cli_opt_gdb, .group = CLI_LIFE,
+	  .help = "debug server for GDB at a TCP port of localhost, or a unix socket; w: the guest waits for it" },
 	{ .letter = 'g', .arg = "PORT", .key = "gdb.port", .group = CLI_COMPAT, .help = "older form of -G; 0: none" },
 
 	{ .letter = 'k', .name = "config", .arg = "FILE", .fn = cli_opt_file, .group = CLI_CONFIG,

@@ -106,7 +106,7 @@ static void boot(struct prompt_console *pc)
 		return;
 	}
 	prompt_console_stop(vm);
-	vm_resume(vm);
+	vm_release(vm, HOLD_BOOT);
 }
 
 static void start_over(struct prompt_console *pc)

@@ -1,6 +1,9 @@
 /*
  * Run directories.  The lock is an open file description's lock on NAME/lock: no other descriptor of the process
  * can drop it by accident, the kernel drops it with the process, and others can ask about it without taking it.
+ *
+ * Byte 0 of the file is who may change the directory, all behind it who the VM is.  A VM takes the second, then the first; one
+ * that cleans up after a dead VM takes the first alone, so that a VM that starts meanwhile waits for it and is not refused.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -55,7 +58,8 @@ char *rundir_base(void)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 
-	if (xdg && xdg[0] == '/')
+	/* A login's own directory is no place for root's: services have none, and should be found by whoever is root. */
+	if (xdg && xdg[0] == '/' && (geteuid() || strncmp(xdg, "/run/user/", 10)))
 		return format("%s/skep", xdg);
 	if (geteuid() == 0)
 		return format("/run/skep");
@@ -142,20 +146,30 @@ static int busy(const char *name, const char *path)
 	return err_msg(-EBUSY, "a VM named '%s' is running: choose another name or end it first", name);
 }
 
+static struct flock lock_of_vm(void)
+{
+	return (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1 };
+}
+
+static struct flock lock_of_files(void)
+{
+	return (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+}
+
 /*
  * Takes the lock.  A closing owner removes nothing it would have to lock again, so the file locked is the file
  * that stays.
  */
 static int take_lock(const char *name, const char *path, int *fd)
 {
-	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock vm = lock_of_vm(), files = lock_of_files();
 	char *lock = format("%s/lock", path);
 	int err = 0;
 
 	*fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (*fd < 0) {
 		err = err_sys("'%s': open", lock);
-	} else if (fcntl(*fd, F_OFD_SETLK, &whole)) {
+	} else if (fcntl(*fd, F_OFD_SETLK, &vm) || fcntl(*fd, F_OFD_SETLKW, &files)) {
 		err = errno == EAGAIN || errno == EACCES ? busy(name, path) : err_sys("'%s': lock", lock);
 		close(*fd);
 		*fd = -1;
@@ -193,12 +207,13 @@ int rundir_open(const char *name, char **path, int *lock_fd)
 	return err;
 }
 
+/* What stays of a VM that has ended. */
+static const char *const kept[] = { "lock", "exit.json", "log", NULL };
+
 void rundir_close(char *path, int lock_fd)
 {
-	static const char *const keep[] = { "lock", "exit.json", "log", NULL };
-
 	if (path)
-		sweep(path, keep);
+		sweep(path, kept);
 	if (lock_fd >= 0)
 		close(lock_fd);
 	free(path);
@@ -238,17 +253,17 @@ int rundir_write_info(const char *path, const struct conf *c)
 
 int rundir_owner(const char *path)
 {
-	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock vm = lock_of_vm();
 	char *lock = format("%s/lock", path);
 	int fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), err = fd < 0 ? -errno : 0, pid;
 
 	free(lock);
 	if (fd < 0)
 		return err == -ENOENT || err == -ENOTDIR ? 0 : err;
-	if (fcntl(fd, F_OFD_GETLK, &whole))
+	if (fcntl(fd, F_OFD_GETLK, &vm))
 		err = -errno;
 	close(fd);
-	if (err || whole.l_type == F_UNLCK)
+	if (err || vm.l_type == F_UNLCK)
 		return err;
 	pid = read_pid(path);
 	return pid > 0 ? pid : -ESRCH;
@@ -284,4 +299,39 @@ int rundir_walk(void (*fn)(const char *name, int pid, const json_t *info, void *
 	free(e);
 	free(base);
 	return err;
+}
+
+/* One directory: nothing of a VM that runs, nor of one that ended by itself. */
+static void clean(const char *path)
+{
+	struct flock vm = lock_of_vm(), files = lock_of_files();
+	char *lock = format("%s/lock", path), *pid = format("%s/pid", path);
+	int fd = access(pid, F_OK) ? -1 : open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	/* Who comes to be this VM from here on waits. */
+	if (fd >= 0 && !fcntl(fd, F_OFD_SETLK, &files) && !fcntl(fd, F_OFD_GETLK, &vm) && vm.l_type == F_UNLCK)
+		sweep(path, kept);
+	if (fd >= 0)
+		close(fd);
+	free(pid);
+	free(lock);
+}
+
+void rundir_clean_dead(void)
+{
+	char *base = rundir_base();
+	struct dirent **e = NULL;
+	int n = scandir(base, &e, is_vm, NULL);
+
+	for (int i = 0; i < n; i++) {
+		char *path = format("%s/%s", base, e[i]->d_name);
+		struct stat st;
+
+		if (!lstat(path, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
+			clean(path);
+		free(path);
+		free(e[i]);
+	}
+	free(e);
+	free(base);
 }

@@ -15,8 +15,8 @@
 /* 1 to 63 letters, digits, '.', '_' and '-', no '.' or '-' first.  0 or -EINVAL with the reason in why[]. */
 int rundir_name_check(const char *name, char *why, size_t why_len);
 /*
- * Directory of all run directories, to be freed.  Root without XDG_RUNTIME_DIR has /run/skep, others
- * /tmp/skep-UID, because /run is not theirs.  Aborts when out of memory.
+ * Directory of all run directories, to be freed.  Without XDG_RUNTIME_DIR root has /run/skep, others /tmp/skep-UID, because /run is
+ * not theirs; root also where that is a login's own, in /run/user.  Aborts when out of memory.
  */
 char *rundir_base(void);
 char *rundir_path(const char *name);            /* "<base>/NAME", to be freed */
@@ -42,5 +42,10 @@ int rundir_write_json(const char *path, const char *file, const json_t *);
 int rundir_owner(const char *path);
 /* Calls fn for every running VM, sorted by name; info may be NULL.  0 or -errno (reported); no directory is 0. */
 int rundir_walk(void (*fn)(const char *name, int pid, const json_t *info, void *), void *arg);
+/*
+ * Removes what killed VMs of this user have left, sockets, pid and info, as rundir_close() would have.  Takes each directory's
+ * lock meanwhile; what cannot be cleaned stays, and the next of its name takes it over.
+ */
+void rundir_clean_dead(void);
 
 #endif

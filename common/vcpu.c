@@ -13,8 +13,11 @@
 #include <unistd.h>
 
 #include "common/conf.h"
+#include "common/debug.h"
+#include "common/exits_trace.h"
 #include "common/kvm.h"
 #include "common/log.h"
+#include "common/profile.h"
 #include "common/vm.h"
 
 #define KICK_SIGNAL SIGRTMIN            /* only interrupts KVM_RUN */
@@ -27,16 +30,30 @@ static void on_kick(int sig)
 
 /* --- exits --- */
 
+/* The exit is over: the vCPU enters next. */
 static void account(struct vcpu *v, const struct exit_rec *rec)
 {
-	exits_add(&v->exits, rec, now_ns() - rec->t_ns);
+	if (v->exits.on)
+		exits_done(&v->exits, rec, now_ns());
+}
+
+/* One access is over; when. */
+static uint64_t account_access(struct vcpu *v, const struct exit_rec *rec)
+{
+	if (!v->exits.on)
+		return 0;
+	const uint64_t now = now_ns();
+	exits_access(&v->exits, rec, now - rec->t_ns);
+	return now;
 }
 
 static void exit_pio(struct vcpu *v, uint64_t t)
 {
 	struct kvm_run *run = v->run;
+	v->access_pending = true;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool write = run->io.direction == KVM_EXIT_IO_OUT;
+	const struct exit_rec first = { .t_ns = t, .kind = EXIT_PIO };
 	/* String I/O repeats at one port; the data moves on. */
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		struct exit_rec rec = { .t_ns = t, .addr = run->io.port, .kind = EXIT_PIO, .size = run->io.size, .write = write };
@@ -47,17 +64,20 @@ static void exit_pio(struct vcpu *v, uint64_t t)
 			rec.range = bus_read(&v->vm->pio, rec.addr, rec.size, &rec.val);
 			memcpy(data, &rec.val, run->io.size);
 		}
-		account(v, &rec);
+		t = account_access(v, &rec);
 		if (!rec.range && v->vm->strict_io)
 			vm_request(v->vm, CAUSE_CRASH, v, "%s port %#" PRIx64 ", which nothing claims (x86.strictio)",
 				   write ? "write to" : "read of", rec.addr);
 	}
+	if (v->exits.on)
+		exits_done(&v->exits, &first, t);
 }
 
 static void exit_mmio(struct vcpu *v, uint64_t t)
 {
 	struct kvm_run *run = v->run;
 	unsigned size = MIN(run->mmio.len, 8u);
+	v->access_pending = true;
 	struct exit_rec rec = { .t_ns = t, .addr = run->mmio.phys_addr, .kind = EXIT_MMIO, .size = (uint8_t)size, .write = run->mmio.is_write };
 	if (rec.write) {
 		memcpy(&rec.val, run->mmio.data, size);
@@ -66,7 +86,9 @@ static void exit_mmio(struct vcpu *v, uint64_t t)
 		rec.range = bus_read(&v->vm->mmio, rec.addr, size, &rec.val);
 		memcpy(run->mmio.data, &rec.val, size);
 	}
-	account(v, &rec);
+	t = account_access(v, &rec);
+	if (v->exits.on)
+		exits_done(&v->exits, &rec, t);
 }
 
 static enum exit_kind kind_of(uint32_t reason)
@@ -76,6 +98,8 @@ static enum exit_kind kind_of(uint32_t reason)
 	case KVM_EXIT_HYPERCALL: return EXIT_HYPERCALL;
 	case KVM_EXIT_X86_RDMSR: case KVM_EXIT_X86_WRMSR: return EXIT_SYSREG;
 	case KVM_EXIT_IRQ_WINDOW_OPEN: return EXIT_IRQ_WINDOW;
+	case KVM_EXIT_ARM_NISV: return EXIT_MEM_FAULT;
+	case KVM_EXIT_EXCEPTION: return EXIT_EXCEPTION;
 	case KVM_EXIT_DEBUG: return EXIT_DEBUG;
 	case KVM_EXIT_INTR: return EXIT_SIGNAL;
 	case KVM_EXIT_SHUTDOWN: return EXIT_SHUTDOWN;
@@ -91,7 +115,12 @@ static enum exit_next exit_arch(struct vcpu *v, uint64_t t)
 	struct exit_rec rec = { .t_ns = t, .addr = v->run->exit_reason, .kind = (uint8_t)kind_of(v->run->exit_reason) };
 	if (v->run->exit_reason == KVM_EXIT_SYSTEM_EVENT)
 		rec.val = v->run->system_event.type;
-	enum exit_next next = v->run->exit_reason == KVM_EXIT_INTR ? EXIT_CONTINUE : arch_vcpu_exit(v);
+	enum exit_next next = EXIT_CONTINUE;
+	v->access_pending = rec.kind == EXIT_SYSREG || rec.kind == EXIT_HYPERCALL;
+	if (v->run->exit_reason == KVM_EXIT_DEBUG && v->vm->gdb)
+		gdb_vcpu_exit(v);
+	else if (v->run->exit_reason != KVM_EXIT_INTR)
+		next = arch_vcpu_exit(v);
 	account(v, &rec);
 	return next;
 }
@@ -102,15 +131,27 @@ static void vcpu_run(struct vcpu *v)
 	/*
 	 * A kick sets park_requested, then immediate_exit, then signals.  Clearing immediate_exit before looking
 	 * at park_requested means that a kick is seen either here or by KVM_RUN itself.
+	 *
+	 * The registers are only right once KVM has finished the access it left for, which it does at the next entry, and
+	 * with immediate_exit does nothing else [KVM-API 5].
 	 */
 	volatile uint8_t *immediate_exit = &v->run->immediate_exit;
+	const bool count = v->exits.on;
+	if (count)
+		exits_enter(&v->exits, now_ns());
 	for (;;) {
 		*immediate_exit = 0;
 		atomic_thread_fence(memory_order_seq_cst);
-		if (atomic_load(&v->vm->park_requested))
-			return;
+		if (atomic_load(&v->vm->park_requested) || atomic_load(&v->held)) {
+			if (!v->access_pending)
+				return;
+			*immediate_exit = 1;
+		}
+		v->access_pending = false;
 		int r = ioctl(v->fd, KVM_RUN, 0);
-		uint64_t t = now_ns();
+		const uint64_t t = count ? now_ns() : 0;
+		if (count)
+			exits_left(&v->exits, t);
 		if (r < 0 && (errno == EINTR || errno == EAGAIN)) {
 			account(v, &(struct exit_rec){ .t_ns = t, .kind = EXIT_SIGNAL });
 		} else if (r < 0) {
@@ -134,7 +175,7 @@ static bool vcpu_park(struct vcpu *v)
 	pthread_mutex_lock(&vm->park_lock);
 	v->parked = true;
 	pthread_cond_broadcast(&vm->park_cond);
-	while (atomic_load(&vm->park_requested) && !vm->quit)
+	while ((atomic_load(&vm->park_requested) || atomic_load(&v->held)) && !vm->quit)
 		pthread_cond_wait(&vm->resume_cond, &vm->park_lock);
 	bool go_on = !vm->quit;
 	v->parked = false;
@@ -166,6 +207,7 @@ static void *vcpu_main(void *arg)
 	char name[16];
 	snprintf(name, sizeof(name), "vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
+	v->tid = gettid();
 	vcpu_pin(v);
 	if (!v->init_err)
 		v->init_err = arch_vcpu_init(v);
@@ -185,7 +227,9 @@ static int vcpu_create(struct vcpu *v, size_t run_len)
 		return err_sys("vCPU %u: mapping its run area", v->id);
 	}
 	v->run_len = run_len;
-	return exits_init(&v->exits, v->vm->next_stat_id);
+	v->stats_fd = kvm_stats_fd(v->fd);
+	const struct conf *c = v->vm->conf;
+	return exits_init(&v->exits, conf_bool(c, "exits.count") ? (unsigned)conf_u64(c, "exits.ring") : 0);
 }
 
 static int vcpu_start(struct vcpu *v)
@@ -215,8 +259,10 @@ int vcpus_create(struct vm *vm)
 	for (unsigned i = 0; i < vm->nvcpus; i++) {
 		vm->vcpus[i].vm = vm;
 		vm->vcpus[i].id = i;
-		vm->vcpus[i].fd = -1;
+		vm->vcpus[i].fd = vm->vcpus[i].stats_fd = -1;
 	}
+	vm->start_ns = now_ns();
+	vm->stats_fd = kvm_stats_fd(vm->fd);
 	int err = 0;
 	for (unsigned i = 0; !err && i < vm->nvcpus; i++)
 		err = vcpu_create(&vm->vcpus[i], (size_t)run_len);
@@ -227,11 +273,18 @@ int vcpus_create(struct vm *vm)
 	vcpus_wait_parked(vm);
 	for (unsigned i = 0; !err && i < vm->nvcpus; i++)
 		err = vm->vcpus[i].init_err;
+	if (!err && conf_bool(vm->conf, "exits.trace"))
+		exits_trace_start(vm);          /* a VM runs as well without; it has said why */
 	return err;
 }
 
 void vcpus_destroy(struct vm *vm)
 {
+	exits_trace_stop(vm);
+	profile_forget(vm);
+	if (vm->stats_fd > 0)
+		close(vm->stats_fd);
+	vm->stats_fd = -1;
 	if (!vm->vcpus)
 		return;
 	vcpus_request_park(vm);
@@ -247,6 +300,8 @@ void vcpus_destroy(struct vm *vm)
 		exits_fini(&v->exits);
 		if (v->run)
 			munmap(v->run, v->run_len);
+		if (v->stats_fd >= 0)
+			close(v->stats_fd);
 		if (v->fd >= 0)
 			close(v->fd);
 	}

@@ -19,10 +19,13 @@
 #include "common/bootorder.h"
 #include "common/conf.h"
 #include "common/ctl.h"
+#include "common/daemon.h"
+#include "common/debug.h"
 #include "common/firmware.h"
 #include "common/fw_items.h"
 #include "common/kvm.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/rundir.h"
 #include "devices/block/block.h"
 #include "devices/fw_cfg.h"
@@ -34,6 +37,26 @@ const char *const vm_cause_names[CAUSES] = {
 	[CAUSE_NONE] = "none", [CAUSE_POWEROFF] = "guest-poweroff", [CAUSE_RESET] = "guest-reset", [CAUSE_CRASH] = "guest-crash",
 	[CAUSE_HOST_ERROR] = "host-error", [CAUSE_SIGNAL] = "signal", [CAUSE_GUEST_EXIT] = "guest-exit",
 };
+
+const char *const vm_state_names[VM_STATES] = {
+	[VM_CONFIGURING] = "configuring", [VM_ALLOCATING] = "allocating", [VM_LOADING] = "loading", [VM_RUNNING] = "running",
+	[VM_PAUSING] = "pausing", [VM_PAUSED] = "paused", [VM_SAVING] = "saving", [VM_RESETTING] = "resetting",
+	[VM_STOPPING] = "stopping", [VM_EXITED] = "exited",
+};
+
+void vm_state_set(struct vm *vm, enum vm_state now, enum vm_state next)
+{
+	const char *from = vm_state_names[vm->state];
+	json_t *o;
+
+	vm->state = now;
+	vm->pending_state = next;
+	o = json_pack("{s:s, s:s}", "state", vm_state_names[now], "from", from);
+	if (next != now)
+		json_object_set_new(o, "pending", json_string(vm_state_names[next]));
+	ctl_event(vm, "state", o);
+	notify_state(vm->notify_fd, vm_state_names[now], now == VM_STOPPING);
+}
 
 /* --- building --- */
 
@@ -166,6 +189,7 @@ static int fill_fw_cfg(struct vm *vm)
 
 int vm_load(struct vm *vm)
 {
+	vm_state_set(vm, VM_LOADING, VM_RUNNING);
 	int err = vm->fw_cfg ? fill_fw_cfg(vm) : 0;
 	if (!err && (vm->firmware || vm->image.kind != IMAGE_NONE))
 		err = vm->arch->load(vm, &vm->image, &vm->entry);
@@ -259,6 +283,8 @@ static int vm_build(struct vm *vm)
 	if (!err && !vm->dry)
 		err = open_rundir(vm);
 	if (!err && !vm->dry)
+		err = ctl_start(vm, &vm->ctl);
+	if (!err && !vm->dry)
 		err = kvm_create_vm(vm);
 	if (!err && !vm->dry)
 		err = check_vcpu_limit(vm);
@@ -267,11 +293,12 @@ static int vm_build(struct vm *vm)
 	if (!err)
 		err = irq_init(vm);
 	if (!err)
-		err = bus_init(&vm->mmio, "mmio", UINT64_MAX, &vm->next_stat_id);
+		err = bus_init(&vm->mmio, "mmio", UINT64_MAX);
 	if (!err)
-		err = bus_init(&vm->pio, "pio", 0xffff, &vm->next_stat_id);
+		err = bus_init(&vm->pio, "pio", 0xffff);
 	if (!err && !vm->dry)
 		err = arch_vm_init(vm);
+	vm_state_set(vm, VM_ALLOCATING, VM_RUNNING);
 	if (!err)
 		err = add_ram(vm);
 	if (!err)
@@ -311,7 +338,7 @@ int vm_create(struct conf *conf, const struct arch_info *arch, bool dry, struct 
 	vm->arch = arch;
 	vm->dry = dry;
 	vm->kvm_fd = vm->fd = vm->lock_fd = vm->sig_fd = -1;
-	vm->next_stat_id = 1;
+	vm->holds = HOLD_BOOT;
 	vm->cause_vcpu = UINT_MAX;
 	pthread_mutex_init(&vm->park_lock, NULL);
 	pthread_mutex_init(&vm->req_lock, NULL);
@@ -321,6 +348,7 @@ int vm_create(struct conf *conf, const struct arch_info *arch, bool dry, struct 
 	vm->policy.poweroff = policy_of(vm, "on_poweroff");
 	vm->policy.crash = policy_of(vm, "on_crash");
 	vm->strict_io = conf_bool(conf, "x86.strictio");
+	vm->notify_fd = dry ? 0 : notify_open();
 	vm->loop = loop_new();
 	int err = vm->loop ? 0 : -ENOMEM;
 	if (!err && !dry)
@@ -343,6 +371,8 @@ static void close_fd(int fd)
 
 void vm_free(struct vm *vm)
 {
+	ctl_stop(vm->ctl);
+	gdb_stop(vm->gdb);
 	vcpus_destroy(vm);
 	prompt_console_stop(vm);
 	while (vm->ndevs)
@@ -356,6 +386,8 @@ void vm_free(struct vm *vm)
 	bus_fini(&vm->pio);
 	close_fd(vm->fd);
 	close_fd(vm->kvm_fd);
+	if (vm->notify_fd)
+		close(vm->notify_fd);
 	if (vm->sig_fd >= 0) {
 		close(vm->sig_fd);
 		pthread_sigmask(SIG_SETMASK, &vm->old_mask, NULL);
@@ -385,24 +417,58 @@ struct device *vm_device(const struct vm *vm, const char *id)
 
 /* --- running --- */
 
-void vm_pause(struct vm *vm)
+static void handle_request(void *arg, uint32_t events);
+
+static void devices_pause(struct vm *vm)
 {
-	vcpus_request_park(vm);
-	vcpus_wait_parked(vm);
-	for (unsigned i = 0; i < vm->ndevs; i++) {
+	for (unsigned i = 0; i < vm->ndevs; i++)
 		if (vm->devs[i]->cls->pause)
 			vm->devs[i]->cls->pause(vm->devs[i]);
-	}
+	vm->devices_quiet = true;
 }
 
-void vm_resume(struct vm *vm)
+static void devices_resume(struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->ndevs; i++) {
+	for (unsigned i = 0; i < vm->ndevs; i++)
 		if (vm->devs[i]->cls->resume)
 			vm->devs[i]->cls->resume(vm->devs[i]);
-	}
 	blk_resume_all(vm);
-	vcpus_resume(vm);
+	vm->devices_quiet = false;
+}
+
+void vm_hold(struct vm *vm, enum vm_hold why)
+{
+	const bool ran = !vm->holds;
+
+	vm->holds |= why;
+	if (ran)
+		vm_state_set(vm, VM_PAUSING, VM_PAUSED);
+	/* Also when it is held already: a debugger may let one vCPU go. */
+	vcpus_request_park(vm);
+	vcpus_wait_parked(vm);
+	if (!vm->devices_quiet && vm->holds & ~(unsigned)HOLD_DEBUG)
+		devices_pause(vm);
+	if (ran)
+		vm_state_set(vm, VM_PAUSED, VM_PAUSED);
+}
+
+void vm_release(struct vm *vm, enum vm_hold why)
+{
+	const bool held = vm->holds;
+
+	vm->holds &= ~(unsigned)why;
+	if (vm->request_waits && !(vm->holds & HOLD_SAVE)) {
+		vm->request_waits = false;
+		ev_post(vm->loop, handle_request, vm);
+	}
+	if (vm->devices_quiet && !(vm->holds & ~(unsigned)HOLD_DEBUG))
+		devices_resume(vm);
+	if (held && !vm->holds) {
+		vm_state_set(vm, VM_RUNNING, VM_RUNNING);
+		vcpus_resume(vm);
+	} else if (vm->holds && !(vm->holds & HOLD_BOOT) && vm->state != VM_PAUSED) {
+		vm_state_set(vm, VM_PAUSED, VM_PAUSED);         /* a reset while the operator keeps it */
+	}
 }
 
 /* Loop thread, posted by vm_stop_for(). */
@@ -414,10 +480,9 @@ static void handle_stop(void *arg, uint32_t events)
 	vm->stop_posted = false;
 	bool ends = vm->cause != CAUSE_NONE;
 	pthread_mutex_unlock(&vm->req_lock);
-	if (ends || vm->stopped)
+	if (ends || vm->holds & HOLD_STOP)
 		return;
-	vm->stopped = true;
-	vm_pause(vm);
+	vm_hold(vm, HOLD_STOP);
 	log_info("vm", "stopped: %s", vm->stop_text);
 }
 
@@ -435,16 +500,16 @@ void vm_stop_for(struct vm *vm, const char *reason)
 
 void vm_continue(struct vm *vm)
 {
-	if (!vm->stopped)
+	if (!(vm->holds & HOLD_STOP))
 		return;
-	vm->stopped = false;
 	log_info("vm", "goes on after: %s", vm->stop_text);
-	vm_resume(vm);
+	vm_release(vm, HOLD_STOP);
 }
 
 /* The same process starts the guest anew; back ends stay as they are.  Everything is paused. */
 static int vm_restart(struct vm *vm)
 {
+	vm_state_set(vm, VM_RESETTING, VM_RUNNING);
 	prompt_console_stop(vm);
 	for (unsigned i = 0; i < vm->ndevs; i++)
 		device_reset(vm->devs[i]);
@@ -452,7 +517,10 @@ static int vm_restart(struct vm *vm)
 	if (err)
 		return err;
 	irq_reset(vm);
-	return vm_boot(vm);
+	err = vm_boot(vm);
+	if (!err)
+		gdb_vm_reset(vm->gdb);
+	return err;
 }
 
 static enum vm_action action_for(const struct vm *vm, enum vm_cause cause)
@@ -477,9 +545,26 @@ static int status_for(const struct vm *vm, enum vm_cause cause)
 	}
 }
 
+/* Clients of the control socket hear what has happened and what follows. */
+static void tell_cause(struct vm *vm, enum vm_action action)
+{
+	static const char *const events[CAUSES] = {
+		[CAUSE_NONE] = "none", [CAUSE_POWEROFF] = "poweroff", [CAUSE_RESET] = "reset", [CAUSE_CRASH] = "guest-panic",
+		[CAUSE_HOST_ERROR] = "host-error", [CAUSE_SIGNAL] = "signal", [CAUSE_GUEST_EXIT] = "guest-exit",
+	};
+	json_t *o = json_pack("{s:o, s:s}", "text", ctl_text(vm->cause_text), "action",
+			      action == ACTION_EXIT ? "exit" : action == ACTION_PAUSE ? "pause" : "restart");
+
+	if (vm->cause_vcpu != UINT_MAX)
+		json_object_set_new(o, "vcpu", json_integer(vm->cause_vcpu));
+	ctl_event(vm, events[vm->cause], o);
+}
+
 static void vm_end(struct vm *vm)
 {
 	vm->status = status_for(vm, vm->cause);
+	ctl_event(vm, "exit", json_pack("{s:s, s:i}", "cause", vm_cause_names[vm->cause], "status", vm->status));
+	vm_state_set(vm, VM_STOPPING, VM_EXITED);
 	log_info("vm", "ends: %s (%s), exit status %d", vm_cause_names[vm->cause], vm->cause_text, vm->status);
 	loop_stop(vm->loop);
 }
@@ -489,20 +574,30 @@ static void handle_request(void *arg, uint32_t events)
 {
 	struct vm *vm = arg;
 	(void)events;
-	vm_pause(vm);
+	/* Memory must stay as it is until it is written. */
+	vm->request_waits = vm->holds & HOLD_SAVE;
+	if (vm->request_waits)
+		return;
+	vm_hold(vm, HOLD_BOOT);
 	log_info("vm", "%s: %s", vm_cause_names[vm->cause], vm->cause_text);
 	if (vm->cause == CAUSE_CRASH || vm->cause == CAUSE_HOST_ERROR) {
 		log_error("vm", "%s: %s", vm->cause == CAUSE_CRASH ? "guest crashed" : "the host failed", vm->cause_text);
 		vm_print_crash(vm, stderr);
 	}
-	enum vm_action action = action_for(vm, vm->cause);
+	/* A reset while a policy keeps the machine paused is the operator's. */
+	enum vm_action action = vm->paused_for_good && vm->cause == CAUSE_RESET ? ACTION_RESTART : action_for(vm, vm->cause);
+	tell_cause(vm, action);
 	if (action == ACTION_EXIT) {
 		vm_end(vm);
 		return;
 	}
 	if (action == ACTION_PAUSE) {
 		log_warn("vm", "paused after %s, as its policy says; a signal ends it", vm_cause_names[vm->cause]);
+		pthread_mutex_lock(&vm->req_lock);
 		vm->paused_for_good = true;
+		pthread_mutex_unlock(&vm->req_lock);
+		vm_hold(vm, HOLD_POLICY);
+		vm_release(vm, HOLD_BOOT);
 		return;
 	}
 	if (vm_restart(vm)) {
@@ -515,16 +610,17 @@ static void handle_request(void *arg, uint32_t events)
 	vm->cause_vcpu = UINT_MAX;
 	vm->cause_text[0] = '\0';
 	vm->button_pressed = false;
+	vm->paused_for_good = false;
 	pthread_mutex_unlock(&vm->req_lock);
-	vm->stopped = false;
+	vm->holds &= ~(unsigned)(HOLD_STOP | HOLD_POLICY);
 	if (!vm->prompt)
-		vm_resume(vm);
+		vm_release(vm, HOLD_BOOT);
 }
 
 void vm_request(struct vm *vm, enum vm_cause cause, const struct vcpu *v, const char *fmt, ...)
 {
 	pthread_mutex_lock(&vm->req_lock);
-	bool first = vm->cause == CAUSE_NONE || (vm->paused_for_good && cause == CAUSE_SIGNAL);
+	bool first = vm->cause == CAUSE_NONE || (vm->paused_for_good && !v && (cause == CAUSE_SIGNAL || cause == CAUSE_RESET));
 	if (first) {
 		va_list ap;
 		va_start(ap, fmt);
@@ -565,7 +661,7 @@ static void on_signal(void *arg, uint32_t events)
 	vm->cause_signal = (int)si.ssi_signo;
 	vm->cause_pid = (int)si.ssi_pid;
 	bool polite = si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT;
-	if (polite && !vm->prompt && !vm->button_pressed && !vm->paused_for_good && !vm->stopped && arch_power_button(vm)) {
+	if (polite && !vm->prompt && !vm->button_pressed && !(vm->holds & ~(unsigned)HOLD_DEBUG) && arch_power_button(vm)) {
 		vm->button_pressed = true;
 		log_info("vm", "signal %d from process %d: power button pressed", vm->cause_signal, vm->cause_pid);
 		return;
@@ -575,12 +671,15 @@ static void on_signal(void *arg, uint32_t events)
 
 int vm_run(struct vm *vm)
 {
-	struct ctl *ctl;
 	if (!ev_fd(vm->loop, vm->sig_fd, EPOLLIN, on_signal, vm))
 		return STATUS_FAILED;
-	if (!vm->prompt)
-		vm_resume(vm);
-	int err = ctl_start(vm, &ctl);
+	int err = gdb_start(vm, &vm->gdb);
+	if (!err && vm->verdict_fd)
+		err = daemon_ready(vm->verdict_fd);
+	if (!err && !vm->prompt)
+		vm_release(vm, HOLD_BOOT);
+	if (!err)
+		notify_ready(vm->notify_fd, vm_state_names[vm->state]);
 	/*
 	 * Where the loop shares a CPU with vCPUs, waking does not interrupt them (sched(7)): there is more to do each time, and
 	 * its share of the CPU is no smaller.  It is this thread's policy, and that of those it starts for I/O.
@@ -592,9 +691,12 @@ int vm_run(struct vm *vm)
 		err = loop_run(vm->loop);
 	vcpus_request_park(vm);
 	vcpus_wait_parked(vm);
-	ctl_stop(ctl);
 	if (err)
 		vm->status = STATUS_FAILED;
 	vm_write_exit_record(vm);
+	gdb_vm_ended(vm->gdb, vm->status);
+	vm_state_set(vm, VM_EXITED, VM_EXITED);
+	ctl_stop(vm->ctl);
+	vm->ctl = NULL;
 	return vm->status;
 }

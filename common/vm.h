@@ -40,6 +40,23 @@ enum vm_cause {
 };
 extern const char *const vm_cause_names[CAUSES];
 
+/* What a machine does; clients of the control socket see every change. */
+enum vm_state {
+	VM_CONFIGURING, VM_ALLOCATING, VM_LOADING, VM_RUNNING, VM_PAUSING, VM_PAUSED, VM_SAVING, VM_RESETTING, VM_STOPPING, VM_EXITED,
+	VM_STATES
+};
+extern const char *const vm_state_names[VM_STATES];
+
+/* Who keeps the machine from running; it runs when nobody does. */
+enum vm_hold {
+	HOLD_USER = 1,                  /* `pause` */
+	HOLD_STOP = 2,                  /* vm_stop_for() */
+	HOLD_POLICY = 4,                /* on_reboot=pause and the like: until a signal or a reset */
+	HOLD_DEBUG = 8,                 /* a debugger: vCPUs only, devices run on */
+	HOLD_SAVE = 32,                 /* its memory is being written to a file */
+	HOLD_BOOT = 16,                 /* it has not been started yet, or a request is being carried out */
+};
+
 enum vm_action { ACTION_RESTART, ACTION_EXIT, ACTION_PAUSE };
 
 /* Exit statuses of `skep run`, as skep-run(1) lists them. */
@@ -49,12 +66,16 @@ struct vcpu {
 	struct vm *vm;
 	unsigned id;
 	int fd;                         /* -1 in a dry VM */
+	int stats_fd;                   /* KVM's counters; below 0: it has none */
+	pid_t tid;                      /* of its thread, set by it before it is parked for the first time */
 	struct kvm_run *run;            /* shared with KVM; the vCPU's thread only */
 	size_t run_len;
 	struct vcpu_arch *arch;
 	pthread_t thread;
 	bool started;                   /* the thread exists */
 	bool parked;                    /* under vm->park_lock */
+	atomic_bool held;               /* stays parked while others run: a debugger steps one of them */
+	bool access_pending;            /* KVM finishes the last access at the next KVM_RUN; the vCPU's thread only */
 	int init_err;                   /* of arch_vcpu_init(), once parked for the first time */
 	struct exit_stats exits;
 };
@@ -69,7 +90,6 @@ struct vm {
 	struct memmap map;
 	struct guest_mem mem;
 	struct bus mmio, pio;           /* pio unused where arch->has_pio is false */
-	unsigned next_stat_id;          /* 0 is "unclaimed" */
 	struct loop *loop;
 	struct device **devs;           /* in order of creation */
 	unsigned ndevs;
@@ -86,6 +106,11 @@ struct vm {
 	struct device *fw_cfg;          /* NULL: the machine has none */
 	struct vcpu *vcpus;
 	unsigned nvcpus;
+	int stats_fd;                   /* KVM's counters; 0 and below: it has none */
+	uint64_t start_ns;              /* CLOCK_MONOTONIC, when the vCPUs were made */
+	json_t *host;                   /* and */
+	uint64_t started;               /* Unix time in ns: of exit profiles; common/profile.c */
+	struct exits_trace *trace;      /* NULL: none */
 	char *rundir;                   /* NULL in a dry VM */
 	int lock_fd;
 
@@ -104,14 +129,21 @@ struct vm {
 	int cause_pid;                  /* sender of the signal */
 	int guest_status;               /* of CAUSE_GUEST_EXIT */
 	unsigned boots;                 /* guest starts in this process, 1 for the first */
-	bool paused_for_good;           /* a policy said pause */
-	bool stopped;                   /* by vm_stop_for(): paused until vm_continue() */
+	bool paused_for_good;           /* a policy said pause: only a signal or a reset by the operator is heard; under req_lock */
+	enum vm_state state, pending_state;     /* equal: no change is under way; main thread */
+	unsigned holds;                 /* enum vm_hold; loop thread */
+	bool request_waits;             /* for HOLD_SAVE to go */
+	bool devices_quiet;             /* paused, for a hold other than HOLD_DEBUG */
+	struct ctl *ctl;                /* NULL: not listening */
+	struct gdb *gdb;                /* NULL: no debugger wanted */
 	bool stop_posted;               /* under req_lock */
 	char stop_text[160];            /* why */
 	bool button_pressed;            /* a signal has pressed the power button in this run */
 	bool strict_io;                 /* a port nobody claims ends the VM */
 	int status;                     /* exit status, once the loop stops */
 	int sig_fd;                     /* signalfd; -1 in a dry VM */
+	int verdict_fd;                 /* who waits to hear that there is a VM (common/daemon.h); 0: nobody */
+	int notify_fd;                  /* the service manager (common/notify.h); 0: none */
 	sigset_t old_mask;
 	struct { enum vm_action reboot, poweroff, crash; } policy;
 };
@@ -137,9 +169,14 @@ int vm_run(struct vm *);
 void vm_request(struct vm *, enum vm_cause, const struct vcpu *, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* The guest ends the VM with an exit status of its own, 0..255 (isa-debug-exit, chr-testdev).  Any thread. */
 void vm_guest_exit(struct vm *, int status, const char *device);
-/* Parks every vCPU and returns when the last one is; then they run on.  Loop thread. */
-void vm_pause(struct vm *);
-void vm_resume(struct vm *);
+/*
+ * Keeps the machine from running, and lets it go again; every holder has its own bit.  On return it is paused: vCPUs parked, and
+ * but for HOLD_DEBUG every device's host I/O finished.  Loop thread.
+ */
+void vm_hold(struct vm *, enum vm_hold);
+void vm_release(struct vm *, enum vm_hold);
+/* The machine is in this state now, on its way to `next` (the same: it has arrived); clients are told.  Main thread. */
+void vm_state_set(struct vm *, enum vm_state now, enum vm_state next);
 /* The host cannot go on without the operator: pauses the VM soon, until vm_continue().  Any thread, also under a device's lock. */
 void vm_stop_for(struct vm *, const char *reason);
 /* After vm_stop_for(): the guest runs on.  Nothing where the VM is not stopped.  Loop thread. */

@@ -149,4 +149,15 @@ int arm64_fdt_build(struct vm *, const struct arm64_layout *, struct blob *out);
 /* Prints a device tree as source text that dtc reads back to the same properties.  0; -EINVAL when `fdt` is none. */
 int arm64_dts_print(const void *fdt, FILE *);
 
+/* --- debug.c --- */
+
+/* struct debug_reg.id is KVM's, but for the stack pointer in use. */
+#define ARM64_REG_SP 0
+extern const struct arch_debug arm64_debug;
+extern const struct arch_exits arm64_exits;
+
+/* --- core.c --- */
+
+extern const struct arch_core arm64_core;
+
 #endif

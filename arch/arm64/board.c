@@ -114,6 +114,9 @@ const struct arch_info arch_arm64 = {
 	.add_fixed = add_fixed,
 	.fill_fw_cfg = arm64_fill_fw_cfg,
 	.load = arm64_load,
+	.debug = &arm64_debug,
+	.core = &arm64_core,
+	.exits = &arm64_exits,
 	.print_tables = arm64_print_tables,
 	.write_tables = arm64_write_tables,
 };

@@ -35,6 +35,9 @@ int arm64_gic_reset(struct vm *);               /* vCPUs parked; 0 or -errno (re
 /* --- kvm_v2m.c --- */
 int arm64_v2m_init(struct vm *);                /* puts the frame on the bus; 0 or -errno (reported) */
 
+/* --- kvm_debug.c --- */
+void arm64_debug_reset(struct vcpu *);          /* its registers are about to be replaced */
+
 /* --- kvm_vcpu.c --- */
 void arm64_vcpu_features(struct vm *);          /* fills init and m.pmu by asking KVM */
 /* KVM_ARM_VCPU_INIT: registers to their reset values; every vCPU but the first is off.  0 or -errno (reported). */

@@ -5,6 +5,7 @@
  * each vCPU's thread as it resumes, where a secondary's could come after the first vCPU had already switched it on.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "arch/arm64/kvm.h"
 #include "common/kvm.h"
@@ -46,6 +47,7 @@ int arm64_vcpu_power_on(struct vcpu *v)
 {
 	struct kvm_vcpu_init init = v->vm->arch_state->init, preferred = { 0 };
 	int err = kvm_ioctl(v->vm->fd, KVM_ARM_PREFERRED_TARGET, &preferred);
+	arm64_debug_reset(v);
 	init.target = preferred.target;
 	if (v->id)
 		want(&init, KVM_ARM_VCPU_POWER_OFF);
@@ -66,7 +68,8 @@ int arch_vcpu_init(struct vcpu *v)
 
 void arch_vcpu_fini(struct vcpu *v)
 {
-	(void)v;
+	free(v->arch);                          /* a debugger's, if there was one */
+	v->arch = NULL;
 }
 
 int arm64_pmu_seal(struct vm *vm)

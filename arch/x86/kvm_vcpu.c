@@ -203,73 +203,18 @@ enum exit_next arch_vcpu_exit(struct vcpu *v)
 
 /* --- dumps --- */
 
-static const struct {
-	const char *name;
-	size_t off;
-} reg_names[] = {
-#define R(n) { #n, offsetof(struct kvm_regs, n) }
-	R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rsp), R(rbp), R(r8), R(r9), R(r10), R(r11), R(r12), R(r13), R(r14), R(r15),
-	R(rip), R(rflags),
-#undef R
-};
-
-static const struct {
-	const char *name;
-	size_t off;
-} sreg_names[] = {
-#define R(n) { #n, offsetof(struct kvm_sregs, n) }
-	R(cr0), R(cr2), R(cr3), R(cr4), R(efer), R(apic_base),
-#undef R
-};
-
-static const struct {
-	const char *name;
-	size_t off;
-} seg_names[] = {
-#define R(n) { #n, offsetof(struct kvm_sregs, n) }
-	R(cs), R(ss), R(ds), R(es), R(fs), R(gs), R(tr), R(ldt),
-#undef R
-};
-
 void arch_vcpu_dump(struct vcpu *v, FILE *f)
 {
 	struct kvm_regs r = { 0 };
-	struct kvm_sregs s = { 0 };
-	if (kvm_ioctl(v->fd, KVM_GET_REGS, &r) || kvm_ioctl(v->fd, KVM_GET_SREGS, &s)) {
-		fprintf(f, "vcpu %u: registers cannot be read\n", v->id);
-		return;
-	}
 	/* On SVM hosts KVM has already put a vCPU that shut down into its state after INIT. */
-	bool after_init = v->run->exit_reason == KVM_EXIT_SHUTDOWN && r.rip == 0xfff0;
+	bool after_init = v->run->exit_reason == KVM_EXIT_SHUTDOWN && !kvm_ioctl(v->fd, KVM_GET_REGS, &r) && r.rip == 0xfff0;
 	fprintf(f, "vcpu %u registers%s:\n", v->id, after_init ? " (after INIT: this host does not keep those of the fault)" : "");
-	for (size_t i = 0; i < NELEM(reg_names); i++)
-		fprintf(f, "  %-6s %016" PRIx64 "%s", reg_names[i].name, get_le64((char *)&r + reg_names[i].off), i % 4 == 3 ? "\n" : "");
-	fputc('\n', f);
-	for (size_t i = 0; i < NELEM(sreg_names); i++)
-		fprintf(f, "  %-6s %016" PRIx64 "%s", sreg_names[i].name, get_le64((char *)&s + sreg_names[i].off), i % 4 == 3 ? "\n" : "");
-	fputc('\n', f);
-	for (size_t i = 0; i < NELEM(seg_names); i++) {
-		const struct kvm_segment *g = (const void *)((char *)&s + seg_names[i].off);
-		fprintf(f, "  %-3s %04x base %016" PRIx64 " limit %08x%s", seg_names[i].name, g->selector, (uint64_t)g->base, g->limit,
-			i % 2 ? "\n" : "");
-	}
+	debug_regs_print(v, f);
 }
 
 json_t *arch_vcpu_regs_json(struct vcpu *v)
 {
-	struct kvm_regs r = { 0 };
-	struct kvm_sregs s = { 0 };
-	char hex[24];
-	json_t *o = json_object();
-	if (kvm_ioctl(v->fd, KVM_GET_REGS, &r) || kvm_ioctl(v->fd, KVM_GET_SREGS, &s))
-		return o;
-	for (size_t i = 0; i < NELEM(reg_names); i++) {
-		snprintf(hex, sizeof(hex), "%#" PRIx64, get_le64((char *)&r + reg_names[i].off));
-		json_object_set_new(o, reg_names[i].name, json_string(hex));
-	}
-	for (size_t i = 0; i < NELEM(sreg_names); i++) {
-		snprintf(hex, sizeof(hex), "%#" PRIx64, get_le64((char *)&s + sreg_names[i].off));
-		json_object_set_new(o, sreg_names[i].name, json_string(hex));
-	}
+	json_t *o = debug_regs_json(v);
+	json_object_set(o, "rflags", json_object_get(o, "eflags"));     /* as the architecture calls it, and GDB */
 	return o;
 }

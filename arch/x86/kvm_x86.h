@@ -6,6 +6,7 @@
 
 #include <linux/kvm.h>
 
+#include "common/debug.h"
 #include "common/vm.h"
 
 #define X86_CPUID_MAX 128
@@ -23,9 +24,18 @@ struct vm_arch {
 	bool amd;                               /* AMD's or Hygon's leaves */
 };
 
+#define X86_DEBUG_SLOTS 4
+struct x86_debug_state {
+	uint64_t addr[X86_DEBUG_SLOTS], dr7;    /* DR0 to DR3, DR7 */
+	struct debug_point point[X86_DEBUG_SLOTS];      /* what each is a part of */
+	unsigned n;
+	bool step;
+};
+
 struct vcpu_arch {
 	struct kvm_sregs sregs;                 /* at power-on */
 	struct kvm_lapic_state lapic;
+	struct x86_debug_state debug;           /* as last armed; while the vCPU runs, its thread only reads it */
 	bool ran;                               /* a further reset has to undo what a guest did */
 };
 

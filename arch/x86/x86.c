@@ -173,6 +173,9 @@ const struct arch_info arch_x86 = {
 	.add_fixed = x86_add_fixed,
 	.fill_fw_cfg = x86_fill_fw_cfg,
 	.load = x86_load,
+	.debug = &x86_debug,
+	.core = &x86_core,
+	.exits = &x86_exits,
 	.print_tables = x86_print_tables,
 	.write_tables = x86_write_tables,
 };

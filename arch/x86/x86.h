@@ -98,4 +98,15 @@ int x86_load_freebsd(struct vm *, const struct image *, struct entry *);
 int x86_load_multiboot(struct vm *, const struct image *, struct entry *);
 int x86_load_raw(struct vm *, const struct image *, struct entry *);
 
+/* --- debug.c --- */
+extern const struct arch_debug x86_debug;
+extern const struct arch_exits x86_exits;
+
+/* --- core.c --- */
+
+extern const struct arch_core x86_core;
+/* struct debug_reg.id: which of KVM's structures, and the bytes in it; of an MSR, its number. */
+enum { X86_SET_REGS, X86_SET_SREGS, X86_SET_FPU, X86_SET_TAGS, X86_SET_MSR };
+#define X86_REG_ID(set, size, off) ((uint64_t)(set) << 40 | (uint64_t)(size) << 32 | (off))
+
 #endif

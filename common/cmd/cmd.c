@@ -17,15 +17,22 @@
 
 const struct cmd cmds[] = {
 	{ "run", "[options] NAME", "start a virtual machine", cmd_run },
+	{ "create", "NAME [--force] [options of run]", "write the configuration file of a virtual machine", cmd_create_vm },
+	{ "start", "NAME [--foreground] [options of run]", "start a virtual machine that has a configuration file", cmd_start_vm },
+	{ "stop", "NAME [--timeout SECONDS] [--force]", "press the power button and wait for the end", cmd_stop_vm },
+	{ "restart", "NAME [--timeout SECONDS] [--force]", "stop and start", cmd_restart_vm },
 	{ "plan", "[--arch ARCH] [--tables DIR] [options of run]", "show the machine run would build, without KVM", cmd_plan },
 	{ "doctor", "[--json]", "what this host can do, and what to change", cmd_doctor },
-	{ "list", "[--json]", "running virtual machines", cmd_list },
+	{ "list", "[--json|--names]", "running virtual machines", cmd_list },
+	{ "top", "[-b] [-n COUNT] [-d SECONDS] [NAME...]", "what running virtual machines and their devices do, live", cmd_top },
 	{ "console", "NAME [PORT]", "attach to a console of a running virtual machine", cmd_console },
 	{ "ctl", "NAME METHOD [VALUE...]", "ask or steer a running virtual machine", cmd_ctl },
+	{ "exits", "record|show|compare ...", "exit profiles: record, show, compare across architectures", cmd_exits },
 	{ "nextboot", "[options] NAME", "settings for the next start of a virtual machine, and only that", cmd_nextboot },
 	{ "img", "COMMAND [options] FILE...", "disk images: create, convert, check, snapshots and more", cmd_img },
 	{ "config", "check|dump [options of run]", "check a configuration, or print it as a file", cmd_config },
 	{ "help", "[COMMAND|keys|devices]", "this text, a command's options, all keys, all devices", cmd_help },
+	{ "completion", "bash", "completion of this command line, for a shell", cmd_completion },
 	{ "version", "", "version and architecture", cmd_version },
 	{ NULL, NULL, NULL, NULL }
 };
@@ -88,6 +95,9 @@ int cmd_dispatch(int argc, char **argv)
 	} else if (!strcmp(base, "bhyveload")) {
 		argv[0] = (char *)base;
 		status = cmd_bhyveload(argc, argv);
+	} else if (!strcmp(base, "bhyvectl")) {
+		argv[0] = (char *)base;
+		status = cmd_bhyvectl(argc, argv);
 	} else {
 		status = dispatch_command(argc, argv);
 	}

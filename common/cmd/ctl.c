@@ -7,12 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <jansson.h>
 
+#include "common/cli.h"
 #include "common/cmd/cmd.h"
+#include "common/cmd/ctl_client.h"
+#include "common/cmd/ctl_show.h"
 #include "common/conf.h"
 #include "common/ctl.h"
 #include "common/log.h"
@@ -20,13 +21,43 @@
 #include "common/util.h"
 #include "common/vm.h"
 
-static void print_methods(void)
+static void print_method(const struct ctl_method *m)
 {
-	printf("usage: skep ctl NAME METHOD [VALUE|PARAMETER=VALUE...] [--json]\n\n");
+	printf("  %-18s %s\n", m->name, m->help);
+	for (const struct ctl_param *p = m->params; p && p->name; p++)
+		printf("  %-18s   %s%s%s  %s\n", "", p->required ? "" : "[", p->name, p->required ? "" : "]", p->help);
+}
+
+static int help(const struct ctl_method *only)
+{
+	printf("usage: skep ctl NAME %s [VALUE|PARAMETER=VALUE...] [--json]\n\n", only ? only->name : "METHOD");
+	for (const struct ctl_method *m = only ? only : ctl_methods; m->name; m++) {
+		print_method(m);
+		if (only)
+			break;
+	}
+	return 0;
+}
+
+/* METHODS of skep-ctl(1). */
+void cmd_ctl_scdoc(void)
+{
 	for (const struct ctl_method *m = ctl_methods; m->name; m++) {
-		printf("  %-18s %s\n", m->name, m->help);
-		for (const struct ctl_param *p = m->params; p && p->name; p++)
-			printf("  %-18s   %s%s%s  %s\n", "", p->required ? "" : "[", p->name, p->required ? "" : "]", p->help);
+		printf("*%s*", m->name);
+		for (const struct ctl_param *p = m->params; p && p->name; p++) {
+			printf(p->required ? " _" : " [_");
+			cli_scdoc_text(stdout, p->name);
+			printf(p->required ? "_" : "_]");
+		}
+		printf("\n\t");
+		cli_scdoc_text(stdout, m->help);
+		for (const struct ctl_param *p = m->params; p && p->name; p++) {
+			printf(p == m->params ? ". _" : "; _");
+			cli_scdoc_text(stdout, p->name);
+			printf("_: ");
+			cli_scdoc_text(stdout, p->help);
+		}
+		printf("\n\n");
 	}
 }
 
@@ -95,116 +126,115 @@ static int params_of(const struct ctl_method *m, int argc, char **argv, json_t *
 
 /* --- The call --- */
 
-static int ctl_connect(const char *name)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	char *dir = rundir_path(name);
-	const int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/control", dir);
-	int fd, err = 0;
+struct ask {
+	const char *name;
+	const struct ctl_method *m;
+	json_t *params;
+	bool json;
+	struct ctl_conn *c;
+	int status;
+};
 
-	if (rundir_owner(dir) == 0 || rundir_owner(dir) == -ENOENT) {
-		err = err_msg(-ENOENT, "no machine '%s' is running; 'skep list' shows those that are", name);
-	} else if (n < 0 || (size_t)n >= sizeof(sa.sun_path)) {
-		err = err_msg(-ENAMETOOLONG, "the path of the control socket in '%s' is too long", dir);
+static int show_json(const json_t *result)
+{
+	json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	printf("\n");
+	return 0;
+}
+
+/* Until the machine ends, or nobody reads us any more. */
+static int follow(struct ask *a)
+{
+	json_t *o = NULL;
+	int more;
+
+	while ((more = cc_next(a->c, -1, &o)) == 1 || more == -EINTR) {
+		if (o && json_object_get(o, "method"))
+			ctl_show_event(json_object_get(o, "params"), a->json);
+		json_decref(o);
+		o = NULL;
+		if (fflush(stdout))
+			return STATUS_REFUSED;
 	}
+	if (more < 0)
+		err_msg(more, "machine '%s': its events: %s", a->name, strerror(-more));
+	return more < 0 ? STATUS_REFUSED : 0;
+}
+
+static const struct view {
+	const char *method;
+	void (*show)(const json_t *result);
+} views[] = {
+	{ "regs", ctl_show_regs },
+	{ "metrics", ctl_show_text },
+	{ "console-history", ctl_show_text },
+	{ NULL, ctl_show_plain },
+};
+
+static int call(struct ask *a)
+{
+	struct ctl_progress bar = { isatty(STDERR_FILENO) && !a->json, false };
+	const struct view *v = views;
+	json_t *result;
+
+	if (cc_open(a->name, &a->c))
+		return STATUS_REFUSED;
+	/* Whoever wants to see how far it is has to ask for events. */
+	if (bar.wanted && !strcmp(a->m->name, "dump"))
+		json_decref(cc_call(a->c, "events", NULL, NULL, NULL));
+	result = cc_call(a->c, a->m->name, a->params, ctl_show_progress, &bar);
+	ctl_show_progress_end(&bar);
+	while (v->method && strcmp(v->method, a->m->name) != 0)
+		v++;
+	if (!result)
+		a->status = STATUS_REFUSED;
+	else if (!strcmp(a->m->name, "events"))
+		a->status = follow(a);
+	else if (a->json)
+		show_json(result);
+	else
+		v->show(result);
+	json_decref(result);
+	cc_close(a->c);
+	return a->status;
+}
+
+/* --- wait: the exit status says whether it has come to that --- */
+
+/* It ended before we came. */
+static bool has_exited(const char *name)
+{
+	char *dir = rundir_path(name), *record = NULL;
+	bool yes = rundir_owner(dir) == 0 && asprintf(&record, "%s/exit.json", dir) > 0 && !access(record, F_OK);
+
+	free(record);
 	free(dir);
-	if (err)
-		return err;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0) {
-		err = err_sys("control socket '%s'", sa.sun_path);
-		if (fd >= 0)
-			close(fd);
-		return err;
-	}
-	return fd;
+	return yes;
 }
 
-/* One line out, one line in.  NULL after a message. */
-static json_t *exchange(FILE *f, const char *name, json_t *request)
+static int wait_for(struct ask *a)
 {
-	char *line = NULL;
-	size_t cap = 0;
-	json_t *answer = NULL;
+	const char *state = json_string_value(json_object_get(a->params, "state"));
+	const bool end = state && !strcmp(state, vm_state_names[VM_EXITED]);
+	json_t *o = NULL, *result;
+	const char *why;
+	int more, status = STATUS_REFUSED;
 
-	if (json_dumpf(request, f, JSON_COMPACT) == 0 && fputc('\n', f) != EOF && fflush(f) == 0 && getline(&line, &cap, f) > 0)
-		answer = json_loads(line, 0, NULL);
-	free(line);
-	if (!answer)
-		err_msg(-EIO, "machine '%s' ended before it answered", name);
-	return answer;
-}
-
-static void print_value(const json_t *v)
-{
-	char *t;
-
-	if (json_is_string(v)) {
-		printf("%s", json_string_value(v));
-		return;
-	}
-	t = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-	printf("%s", t ? t : "");
-	free(t);
-}
-
-/* Objects as "name: value" lines, lists of objects with a blank line between. */
-static void print_plain(const json_t *o, const char *indent)
-{
-	const char *key;
-	json_t *v;
-	size_t i;
-
-	if (json_is_array(o)) {
-		json_array_foreach(o, i, v) {
-			if (i)
-				printf("\n");
-			print_plain(v, indent);
-		}
-		return;
-	}
-	json_object_foreach((json_t *)o, key, v) {
-		size_t k;
-		json_t *e;
-
-		if (json_is_array(v)) {
-			printf("%s%s:\n", indent, key);
-			json_array_foreach(v, k, e)
-				print_plain(e, "    ");
-		} else {
-			printf("%s%s: ", indent, key);
-			print_value(v);
-			printf("\n");
-		}
-	}
-}
-
-static int call(const char *name, const struct ctl_method *m, json_t *params, bool json)
-{
-	json_t *request, *answer, *result;
-	int fd = ctl_connect(name), status = STATUS_REFUSED;
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "r+");
-
-	if (!f)
-		return status;
-	request = json_pack("{s:s, s:i, s:s, s:O}", "jsonrpc", "2.0", "id", 1, "method", m->name, "params", params);
-	answer = exchange(f, name, request);
-	result = json_object_get(answer, "result");
-	if (result && json) {
-		json_dumpf(result, stdout, JSON_INDENT(2));
-		printf("\n");
-	} else if (result) {
-		print_plain(result, "");
-	} else if (answer) {
-		const char *why = json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
-
-		err_msg(-EIO, "%s", why ? why : "the machine's answer is no JSON-RPC answer");
-	}
-	if (result)
+	if (end && has_exited(a->name))
+		return 0;
+	if (cc_open(a->name, &a->c))
+		return STATUS_REFUSED;
+	more = cc_answer(a->c, cc_send(a->c, a->m->name, a->params), NULL, NULL, &o);
+	result = json_object_get(o, "result");
+	why = json_string_value(json_object_get(json_object_get(o, "error"), "message"));
+	if (result && a->json)
+		show_json(result);
+	if (more == 0 ? end : result && !json_is_false(json_object_get(result, "reached")))
 		status = 0;
-	json_decref(answer);
-	json_decref(request);
-	fclose(f);
+	else if (!result)
+		err_msg(-EIO, "%s", why ? why : "the machine ended before it came to that");
+	json_decref(o);
+	cc_close(a->c);
 	return status;
 }
 
@@ -222,30 +252,30 @@ static int unknown_method(const char *name)
 
 int cmd_ctl(int argc, char **argv)
 {
-	const struct ctl_method *m;
-	json_t *params;
-	bool json = false;
+	struct ask a = { .json = false };
+	bool asked = false;
 	int status, n = 0;
 
 	for (int i = 0; i < argc; i++) {
-		if (i && !strcmp(argv[i], "--help")) {
-			print_methods();
-			return 0;
-		}
-		if (i && !strcmp(argv[i], "--json"))
-			json = true;
+		if (i && !strcmp(argv[i], "--help"))
+			asked = true;
+		else if (i && !strcmp(argv[i], "--json"))
+			a.json = true;
 		else
 			argv[n++] = argv[i];
 	}
+	a.m = n > 2 ? ctl_method_find(argv[2]) : NULL;
+	if (asked || (n == 2 && !a.json))
+		return help(a.m);
 	if (n < 3)
 		return cmd_usage("ctl", n < 2 ? "the machine's name is missing" : "a method is missing");
-	m = ctl_method_find(argv[2]);
-	if (!m)
+	if (!a.m)
 		return unknown_method(argv[2]);
-	params = json_object();
-	status = params_of(m, n - 3, argv + 3, params);
+	a.name = argv[1];
+	a.params = json_object();
+	status = params_of(a.m, n - 3, argv + 3, a.params);
 	if (!status)
-		status = call(argv[1], m, params, json);
-	json_decref(params);
+		status = strcmp(a.m->name, "wait") ? call(&a) : wait_for(&a);
+	json_decref(a.params);
 	return status;
 }

@@ -18,7 +18,7 @@ static void print_overview(FILE *f)
 {
 	fprintf(f, "usage: skep COMMAND [...]\n\nskep runs virtual machines on KVM, with bhyve's command language.\n\n");
 	for (const struct cmd *c = cmds; c->name; c++)
-		fprintf(f, "  %-9s %s\n", c->name, c->help);
+		fprintf(f, "  %-10s %s\n", c->name, c->help);
 	fprintf(f, "\n'skep help COMMAND' shows a command's options.  A first guest:\n\n"
 		"  skep run -c 2 -m 512M --kernel vmlinuz --initrd initrd.img --append console=%s vm1\n",
 		arch_native == &arch_arm64 ? "ttyAMA0" : "ttyS0");
@@ -32,8 +32,10 @@ static int print_scdoc(const char *what)
 		cli_print_keys(stdout, true);
 	else if (!strcmp(what, "devices"))
 		cli_print_devices(stdout, true);
+	else if (!strcmp(what, "ctl"))
+		cmd_ctl_scdoc();
 	else
-		return cmd_usage("help", "--scdoc: '%s' is not one of run, keys, devices", what);
+		return cmd_usage("help", "--scdoc: '%s' is not one of run, keys, devices, ctl", what);
 	return 0;
 }
 
@@ -49,7 +51,7 @@ static int print_command(const char *name)
 			return 0;
 		}
 		/* These have texts of their own. */
-		if (!strcmp(name, "nextboot") || !strcmp(name, "img") || !strcmp(name, "ctl")) {
+		if (!strcmp(name, "nextboot") || !strcmp(name, "img") || !strcmp(name, "ctl") || !strcmp(name, "exits")) {
 			char *argv[] = { (char *)c->name, "--help", NULL };
 
 			return c->fn(2, argv);

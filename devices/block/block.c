@@ -10,9 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/ctl.h"
 #include "common/iov.h"
 #include "common/vm.h"
 #include "devices/block/block_int.h"
+
+const char *const blk_op_names[BLK_OPS] = {
+	[BLK_READ] = "read", [BLK_WRITE] = "write", [BLK_FLUSH] = "flush", [BLK_DISCARD] = "discard", [BLK_WRITE_ZEROES] = "write-zeroes",
+};
 
 /* --- Starting --- */
 
@@ -94,6 +99,7 @@ void blk_submit(struct blk *b, struct blk_req *r)
 	r->off0 = r->off;
 	r->len0 = r->len;
 	r->op0 = r->op;
+	r->t_ns = now_ns();
 	adjust(b, r);
 	blk_list_add(&b->fresh, r);
 	admit(b);
@@ -120,12 +126,25 @@ void blk_on_timer(void *arg, uint32_t events)
 
 /* --- Done --- */
 
+static void account(struct blk_req *r)
+{
+	struct blk_stat *s = &r->blk->stat[r->op0];
+	const uint64_t ns = now_ns() - r->t_ns;
+
+	s->ops++;
+	s->errors += r->ret != 0;
+	s->bytes += r->ret ? 0 : r->len;
+	s->ns += ns;
+	s->hist[MIN(63 - __builtin_clzll(ns | 1), BLK_BUCKETS - 1)]++;
+}
+
 static void complete(struct blk_req *r, int ret)
 {
 	r->ret = ret;
 	r->op = r->op0;
 	r->off = r->off0;
 	r->len = r->len0;
+	account(r);
 	r->done(r);
 }
 
@@ -140,13 +159,19 @@ static void idle_check(struct blk *b)
 
 static const char *verb(const struct blk_req *r)
 {
-	switch (r->op0) {
-	case BLK_READ: return "read";
-	case BLK_WRITE: return "write";
-	case BLK_FLUSH: return "flush";
-	case BLK_DISCARD: return "discard";
-	default: return "write of zeroes";
-	}
+	return r->op0 == BLK_WRITE_ZEROES ? "write of zeroes" : blk_op_names[r->op0];
+}
+
+/* To the clients of the control socket: each stop, and once a second what the guest or nobody is told. */
+static void tell(struct blk *b, const struct blk_req *r, const char *action)
+{
+	const uint64_t now = now_ns();
+
+	if (b->told_ns && now - b->told_ns < 1000000000 && strcmp(action, "stop") != 0)
+		return;
+	b->told_ns = now;
+	ctl_event(b->vm, "disk-error", json_pack("{s:s, s:s, s:s, s:I, s:s}", "disk", b->who, "operation", blk_op_names[r->op0],
+						 "error", strerror(-r->ret), "offset", (json_int_t)r->off0, "action", action));
 }
 
 /* The disk failed and the machine is to wait for the operator: says so once a stop. */
@@ -164,6 +189,7 @@ static void stop(struct blk *b, struct blk_req *r)
 		log_error("block", "disk '%s' (%s): a %s at byte %llu failed: %s; the machine is paused: %s, then let it go on with 'kill "
 			  "-CONT %d'", b->conf.path, b->who, verb(r), (unsigned long long)r->off, strerror(err),
 			  err == ENOSPC || err == EDQUOT ? "free space where the image lies" : "repair the disk", (int)getpid());
+		tell(b, r, "stop");
 		vm_stop_for(b->vm, why);
 	}
 	blk_list_add(&b->stopped, r);
@@ -181,6 +207,7 @@ static bool failed(struct blk *b, struct blk_req *r)
 	}
 	guest_warn(&b->warn, b->who, "disk '%s': a %s at byte %llu failed: %s; %s", b->conf.path, verb(r), (unsigned long long)r->off,
 		   strerror(-r->ret), how == BLK_IGNORE ? "ignored, as the disk's options say" : "the guest sees an error");
+	tell(b, r, how == BLK_IGNORE ? "ignore" : "report");
 	if (how != BLK_IGNORE)
 		return false;
 	if (r->op == BLK_READ)

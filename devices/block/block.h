@@ -20,7 +20,15 @@ struct vm;
 struct blk;
 struct img;
 
-enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES, BLK_OPS };
+extern const char *const blk_op_names[BLK_OPS];         /* "read", "write", "flush", "discard", "write-zeroes" */
+
+#define BLK_BUCKETS 32                  /* bucket b: done within [2^b, 2^(b+1)) ns; the last is open */
+struct blk_stat {
+	uint64_t ops, bytes, errors;    /* ops: those that failed as well */
+	uint64_t ns;                    /* from blk_submit() to done(), of all together */
+	uint64_t hist[BLK_BUCKETS];
+};
 
 /* Allocated by the device, in place until done() is called. */
 struct blk_req {
@@ -42,6 +50,7 @@ struct blk_req {
 	unsigned blocks, parts;         /* requests that wait for it; parts in flight */
 	uint64_t lo, hi;                /* range in use, bytes */
 	uint64_t off0, len0;            /* as submitted */
+	uint64_t t_ns;                  /* when */
 	uint64_t piece;                 /* bytes under way, of a request that goes piece by piece */
 	uint64_t file_off;
 	int fd;
@@ -123,6 +132,12 @@ void blk_release(struct blk *);
 int blk_replace(struct blk *, struct img *top, struct img **old);
 /* Loop thread: tries again what waits for the operator.  The VM calls it for every disk when it resumes. */
 void blk_resume(struct blk *);
+
+/* What has been done since it was opened; under the lock. */
+const struct blk_stat *blk_stat(const struct blk *, enum blk_op);
+/* Other limits from now on, as in struct blk_conf.  0 or -errno (reported).  Loop thread, without the lock. */
+int blk_limit(struct blk *, const struct blk_rate *iops, const struct blk_rate *bps, uint32_t burst_s);
+void blk_limits(const struct blk *, struct blk_rate *iops, struct blk_rate *bps, uint32_t *burst_s);
 
 /* All disks of a VM, in order of opening.  Main or loop thread. */
 struct blk *blk_first(struct vm *);

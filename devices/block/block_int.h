@@ -56,6 +56,8 @@ struct blk {
 	struct blk_part *parts;         /* free ones */
 	unsigned nparts;                /* allocated */
 	struct guest_warn warn;
+	struct blk_stat stat[BLK_OPS];
+	uint64_t told_ns;               /* when an error was last an event */
 };
 
 /* --- block_io.c, lock held --- */

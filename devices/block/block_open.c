@@ -57,6 +57,15 @@ static int img_of_disk(struct blk *b)
 	return 0;
 }
 
+static int limits_set(struct blk *b)
+{
+	throttle_init(&b->throttle, &b->conf.iops, &b->conf.bps, b->conf.burst_s);
+	if (b->timer || !throttle_on(&b->throttle))
+		return 0;
+	b->timer = ev_timer(b->vm->loop, blk_on_timer, b);
+	return b->timer ? 0 : -ENOMEM;
+}
+
 static int engine_open(struct blk *b)
 {
 	const struct aio_owner owner = {
@@ -66,11 +75,7 @@ static int engine_open(struct blk *b)
 	b->aio = aio_new(&owner, b->conf.aio);
 	if (!b->aio)
 		return -ENOMEM;
-	throttle_init(&b->throttle, &b->conf.iops, &b->conf.bps, b->conf.burst_s);
-	if (!throttle_on(&b->throttle))
-		return 0;
-	b->timer = ev_timer(b->vm->loop, blk_on_timer, b);
-	return b->timer ? 0 : -ENOMEM;
+	return limits_set(b);
 }
 
 static void list_in(struct blk *b)
@@ -158,6 +163,29 @@ int blk_flush_error(const struct blk *b) { return b->flush_err; }
 const char *blk_who(const struct blk *b) { return b->who; }
 struct img *blk_img(struct blk *b) { return b->img; }
 pthread_mutex_t *blk_lock(struct blk *b) { return b->owner.lock; }
+const struct blk_stat *blk_stat(const struct blk *b, enum blk_op op) { return &b->stat[op]; }
+
+void blk_limits(const struct blk *b, struct blk_rate *iops, struct blk_rate *bps, uint32_t *burst_s)
+{
+	*iops = b->conf.iops;
+	*bps = b->conf.bps;
+	*burst_s = b->conf.burst_s;
+}
+
+int blk_limit(struct blk *b, const struct blk_rate *iops, const struct blk_rate *bps, uint32_t burst_s)
+{
+	int err;
+
+	pthread_mutex_lock(b->owner.lock);
+	b->conf.iops = *iops;
+	b->conf.bps = *bps;
+	b->conf.burst_s = burst_s;
+	err = limits_set(b);
+	if (b->timer)
+		ev_arm(b->timer, 1);    /* what waits may go now */
+	pthread_mutex_unlock(b->owner.lock);
+	return err;
+}
 
 /* --- All disks of a VM --- */
 

@@ -217,6 +217,15 @@ void chardev_break(struct chardev *c, bool on)
 		c->be->line_break(c, on);
 }
 
+void chardev_receive_break(struct chardev *c)
+{
+	if (c->ops && c->ops->event)
+		c->ops->event(c->arg, CHR_BREAK);
+}
+
+const char *chardev_name(const struct chardev *c) { return c->name; }
+size_t chardev_history_len(const struct chardev *c) { return c->ring_len; }
+
 bool chardev_attached(struct chardev *c)
 {
 	bool yes = false;

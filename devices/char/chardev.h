@@ -72,6 +72,10 @@ void chardev_break(struct chardev *, bool on);
 void chardev_borrow(struct chardev *, const struct chardev_ops *ops, void *arg);
 /* The device has its line back, and input that waits.  Same threads. */
 void chardev_return(struct chardev *);
+/* The other end holds the line low for a moment: the device sees a break.  Loop thread. */
+void chardev_receive_break(struct chardev *);
+const char *chardev_name(const struct chardev *);
+size_t chardev_history_len(const struct chardev *);             /* bytes kept at most */
 /* Is anyone attached?  stdio, file, null, testdev and ttys always are; others while connected.  Any thread. */
 bool chardev_attached(struct chardev *);
 /* Copies the newest bytes of the history, at most len; returns how many.  Any thread. */

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/ctl.h"
 #include "common/log.h"
 #include "devices/char/chr_int.h"
 
@@ -124,6 +125,12 @@ static void tell_attached(struct chardev *c)
 		c->ops->event(c->arg, now ? CHR_ATTACHED : CHR_DETACHED);
 }
 
+/* To the clients of the control socket. */
+static void tell_client(struct chardev *c, const char *event)
+{
+	ctl_event(c->vm, event, json_pack("{s:s, s:i}", "port", c->name, "clients", (int)c->nclients));
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -160,6 +167,7 @@ static void client_gone(struct chr_client *cl)
 	if (cl->gone)
 		cl->gone(cl);
 	client_free(cl);
+	tell_client(c, "console-detached");
 	tell_attached(c);
 }
 
@@ -231,6 +239,7 @@ int chr_attach(struct chardev *c, const struct chr_client *proto)
 		}
 	}
 	client_link(cl);
+	tell_client(c, "console-attached");
 	/* History, input that epoll does not announce, and the device's news are the kick's. */
 	ev_arm(c->kick, 1);
 	return 0;

@@ -212,6 +212,17 @@ static void cfc_write(void *arg, uint64_t off, unsigned size, uint64_t val)
 }
 
 static const struct io_ops ecam_ops = { ecam_read, ecam_write };
+/* Names for exit records, which know a device's register but not which device it is; both types of header [PCI-3.0 6.1]. */
+static const struct reg config_regs[] = {
+	{ .off = 0x00, .width = 4, .name = "ID" }, { .off = 0x04, .width = 2, .name = "COMMAND" },
+	{ .off = 0x06, .width = 2, .name = "STATUS" }, { .off = 0x08, .width = 4, .name = "CLASS/REVISION" },
+	{ .off = 0x0c, .width = 4, .name = "HEADER TYPE" }, { .off = 0x10, .width = 4, .name = "BAR0" },
+	{ .off = 0x14, .width = 4, .name = "BAR1" }, { .off = 0x18, .width = 4, .name = "BAR2" },
+	{ .off = 0x1c, .width = 4, .name = "BAR3" }, { .off = 0x20, .width = 4, .name = "BAR4" },
+	{ .off = 0x24, .width = 4, .name = "BAR5" }, { .off = 0x2c, .width = 4, .name = "SUBSYSTEM" },
+	{ .off = 0x30, .width = 4, .name = "ROM BAR" }, { .off = 0x34, .width = 4, .name = "CAPABILITIES" },
+	{ .off = 0x3c, .width = 4, .name = "INTERRUPT" },
+};
 static const struct io_ops cf8_ops = { cf8_read, cf8_write };
 static const struct io_ops cfc_ops = { cfc_read, cfc_write };
 
@@ -246,7 +257,8 @@ int pci_host_new(struct vm *vm)
 	pthread_mutex_init(&h->ecam_lock, NULL);
 	h->ecam_base = vm->map.ecam_base;
 	h->ecam_len = vm->map.ecam_len;
-	h->ecam = (struct bus_range){ .name = "pci-ecam", .base = vm->map.ecam_base, .len = vm->map.ecam_len, .ops = &ecam_ops, .dev = h };
+	h->ecam = (struct bus_range){ .name = "pci-ecam", .base = vm->map.ecam_base, .len = vm->map.ecam_len, .ops = &ecam_ops, .dev = h,
+				     .regs = config_regs, .nregs = NELEM(config_regs), .stat_skip = ~0xfffull };
 	int err = bus_add(&vm->mmio, &h->ecam);
 	if (err || !vm->arch->has_pio)
 		return err;

@@ -92,7 +92,7 @@ static ssize_t packet_read(struct vnet *d, unsigned pair, struct vnet_rx *rx)
 	struct iovec iov;
 	ssize_t n;
 
-	if (rx->room >= packet_max(d))
+	if (rx->room >= packet_max(d) && vnet_link_up(d))
 		return net_readv(d->net, pair, rx->iov, rx->niov);
 	if (!rx->bounce)
 		rx->bounce = malloc(NET_PACKET_MAX);
@@ -100,8 +100,8 @@ static ssize_t packet_read(struct vnet *d, unsigned pair, struct vnet_rx *rx)
 		return -EAGAIN;
 	iov = (struct iovec){ rx->bounce, NET_PACKET_MAX };
 	n = net_readv(d->net, pair, &iov, 1);
-	rx->pending = n > 0 ? (uint32_t)n : 0;
-	return n;
+	rx->pending = n > 0 && vnet_link_up(d) ? (uint32_t)n : 0;
+	return n <= 0 || rx->pending ? n : 0;           /* what comes while the cable is out is lost */
 }
 
 /* Can the ring never hold more at once than it does now? */
@@ -125,6 +125,7 @@ static enum step step(struct vnet *d, unsigned pair, struct vnet_rx *rx)
 		len = packet_read(d, pair, rx);
 		if (len < (ssize_t)NET_HDR_LEN) {
 			rx->pending = 0;
+			d->rx_stat.dropped += len >= 0;
 			return len < 0 ? STEP_NO_PACKET : STEP_NEXT;
 		}
 	}
@@ -132,10 +133,13 @@ static enum step step(struct vnet *d, unsigned pair, struct vnet_rx *rx)
 		if (rx->pending > rx->room && !ring_exhausted(d, pair, rx))
 			return STEP_NO_BUFFERS;
 		rx->pending = 0;
-		if ((uint64_t)len > rx->room)
-			return STEP_NEXT;       /* no buffers of this driver can hold it: dropped */
+		if ((uint64_t)len > rx->room) {
+			d->rx_stat.dropped++;   /* no buffers of this driver can hold it */
+			return STEP_NEXT;
+		}
 		iov_write(rx->iov, rx->niov, 0, rx->bounce, (size_t)len);
 	}
+	vnet_count(&d->rx_stat, (size_t)len);
 	deliver(d, pair, rx, (uint32_t)len);
 	return STEP_NEXT;
 }

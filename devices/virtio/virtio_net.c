@@ -28,8 +28,12 @@ static bool tx_one(struct vnet *d, unsigned pair, const struct vq_chain *c)
 	ssize_t n = -EINVAL;
 
 	/* What is no packet, or what the kernel refuses (it checks the header), is dropped as a wire would. */
-	if (d->net && c->rlen > NET_HDR_LEN && c->rlen <= NET_PACKET_MAX)
+	if (d->net && c->rlen > NET_HDR_LEN && c->rlen <= NET_PACKET_MAX && vnet_link_up(d))
 		n = net_writev(d->net, pair, c->iov, c->nr);
+	if (n > (ssize_t)NET_HDR_LEN)
+		vnet_count(&d->tx_stat, (size_t)n);
+	else if (n != -EAGAIN)
+		d->tx_stat.dropped++;
 	if (n == -EAGAIN) {
 		virtio_unpop(&d->v, q, c);
 		net_watch_tx(d->net, pair, true);
@@ -243,6 +247,32 @@ static void vnet_reset(struct device *dev)
 	virtio_reset(&((struct vnet *)dev)->v);
 }
 
+static void vnet_port(struct device *dev, struct net_port *out)
+{
+	struct vnet *d = (struct vnet *)dev;
+
+	dev_lock(dev);
+	*out = (struct net_port){
+		.backend = dev_opt_str(dev, "backend"), .host = d->net ? d->net->name : NULL, .queues = d->pairs, .up = vnet_link_up(d),
+		.rx = d->rx_stat, .tx = d->tx_stat,
+	};
+	memcpy(out->mac, d->v.cfg + VNET_CFG_MAC, sizeof(out->mac));
+	dev_unlock(dev);
+}
+
+/* The driver is told [VIRTIO-1.2 5.1.4.2]; packets are lost as with a real cable, also where it does not listen. */
+static void vnet_link(struct device *dev, bool up)
+{
+	struct vnet *d = (struct vnet *)dev;
+
+	dev_lock(dev);
+	if (up != vnet_link_up(d)) {
+		put_le16(d->v.cfg + VNET_CFG_STATUS, up ? VNET_S_LINK_UP : 0);
+		virtio_config_changed(&d->v);
+	}
+	dev_unlock(dev);
+}
+
 /* Nothing is ever in flight; only buffers taken in advance go back. */
 static void vnet_pause(struct device *dev)
 {
@@ -308,5 +338,5 @@ const struct device_class virtio_net_class = {
 	.name = "virtio-net", .help = "network interface", .size = sizeof(struct vnet),
 	.opts = vnet_opts, .positional = "backend", .conf_word = vnet_conf_word,
 	.init = vnet_init, .fini = vnet_fini, .reset = vnet_reset, .pause = vnet_pause, .resume = vnet_resume,
-	.snap = vnet_fields, .snap_version = 1, .loaded = vnet_loaded, .pci = true,
+	.snap = vnet_fields, .snap_version = 1, .loaded = vnet_loaded, .net_port = vnet_port, .net_link = vnet_link, .pci = true,
 };

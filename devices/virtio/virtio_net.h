@@ -51,6 +51,7 @@ struct vnet {
 	unsigned pairs;
 	uint16_t active;                        /* pairs the driver uses */
 	uint8_t mac[6];                         /* at power-on */
+	struct net_stat rx_stat, tx_stat;       /* bytes: of frames, without our header */
 	struct vnet_rx *rx[NET_PAIRS_MAX];      /* made at the first use */
 };
 
@@ -58,6 +59,14 @@ static inline unsigned vnet_rxq(unsigned pair) { return 2 * pair; }
 static inline unsigned vnet_txq(unsigned pair) { return 2 * pair + 1; }
 /* The control queue follows the pairs in use by the feature, not those that exist [VIRTIO-1.2 5.1.2]. */
 static inline unsigned vnet_ctrlq(const struct vnet *d) { return virtio_has(&d->v, VNET_F_MQ) ? 2 * d->pairs : 2; }
+
+static inline bool vnet_link_up(const struct vnet *d) { return get_le16(d->v.cfg + VNET_CFG_STATUS) & VNET_S_LINK_UP; }
+
+static inline void vnet_count(struct net_stat *s, size_t frame_with_hdr)
+{
+	s->packets++;
+	s->bytes += frame_with_hdr - NET_HDR_LEN;
+}
 
 /* net_rx.c; lock held, loop thread. */
 bool vnet_rx_run(struct vnet *, unsigned pair);         /* true: call again soon */

@@ -10,7 +10,7 @@
 #		build/found tests/fuzz/corpus/pvh
 # What is found goes to the corpus, made small (-minimize_crash=1), under a name that says what it was.
 
-FUZZ_NAMES := bzimage pvh multiboot elf arm64_image conf snap virtqueue kld fw_cfg pflash fbsd loader_conf ahci scsi nvme vmdk vdi vhd vhdx qcow2
+FUZZ_NAMES := bzimage pvh multiboot elf arm64_image conf snap virtqueue kld fw_cfg pflash fbsd loader_conf ahci scsi nvme vmdk vdi vhd vhdx qcow2 ctl gdb
 FUZZ_BINS := $(FUZZ_NAMES:%=$O/tests/fuzz/fuzz_%)
 # libFuzzer brings its own main().
 FUZZ_MAIN := $(if $(findstring fuzzer,$(SAN)),,$O/obj/tests/fuzz/main.o)

@@ -14,6 +14,8 @@
 #define FR_TXFE 0x80
 #define FIFO_HALF 16                    /* characters that fit once the FIFO was empty */
 #define UART_INTID 33
+#define TIMER_INTID 27
+#define EC_FP 7                         /* of ESR_EL1: floating point while it is off */
 #define PSCI_SYSTEM_OFF 0x84000008
 #define PSCI_SYSTEM_RESET 0x84000009
 #define GICD 0x08000000ull
@@ -45,7 +47,9 @@ static uint64_t level0[512] __attribute__((aligned(4096)));
 static uint64_t level1[4][512] __attribute__((aligned(4096)));
 static uint64_t ram_blocks[512] __attribute__((aligned(4096)));
 volatile unsigned irq_count[IRQ_MAX];
-static unsigned gic;                    /* version */
+void (*fp_hook)(void);
+unsigned gic;
+bool has_its;
 static bool has_v2m;
 
 /* --- accesses --- */
@@ -219,6 +223,7 @@ static void find_machine(const void *fdt)
 		machine.cmdline = args;
 	gic = gicv && str_starts(gicv, "arm,gic-v3") ? 3 : 2;
 	has_v2m = fdt_prop(fdt, "v2m@", "reg") != NULL;
+	has_its = fdt_prop(fdt, "its@", "reg") != NULL;
 	machine.hole = HOLE;
 }
 
@@ -253,10 +258,16 @@ static void take_irq(void)
 		intid = mmio_read(GICC + 0x0c, 4);
 	if ((intid & 0x3ff) >= 1020)
 		return;
-	if (intid < IRQ_MAX)
-		irq_count[intid]++;
-	if (intid == UART_INTID)
+	uint64_t n = gic == 3 ? intid : intid & 0x3ff;  /* GICv2: the sender of an SGI is above */
+
+	if (n == LPI_FIRST)
+		n = LPI_COUNT;
+	if (n < IRQ_MAX)
+		irq_count[n]++;
+	if (n == UART_INTID)
 		mmio_write(UART + UART_ICR, 4, 0x7ff);
+	if (n == TIMER_INTID)
+		__asm__ volatile("msr cntv_ctl_el0, xzr; isb");
 	if (gic == 3)
 		__asm__ volatile("msr s3_0_c12_c12_1, %0; isb" : : "r"(intid)); /* ICC_EOIR1_EL1 */
 	else
@@ -267,6 +278,10 @@ void trap(struct trap_frame *f)
 {
 	if (f->entry % 4 == 1) {
 		take_irq();
+		return;
+	}
+	if (f->entry == 4 && f->esr >> 26 == EC_FP && fp_hook) {
+		fp_hook();
 		return;
 	}
 	console_init();
@@ -329,12 +344,11 @@ unsigned irq_uart_enable(void)
 	return UART_INTID;
 }
 
-/*
- * GICv2's v2m frame only.  An ITS wants device and event tables and a pending table first: Linux, in the system
- * scenarios, is the test for that.
- */
-bool irq_message(uint64_t *addr, uint32_t *data, unsigned *n)
+/* GICv2's v2m frame, GICv3's ITS. */
+bool irq_message(const struct pci_fn *from, uint64_t *addr, uint32_t *data, unsigned *n)
 {
+	if (has_its)
+		return its_message(from->slot * 8u + from->fn, addr, data, n);
 	if (!has_v2m)
 		return false;
 	*n = (unsigned)(mmio_read(V2M + 8, 4) >> 16 & 0x3ff);

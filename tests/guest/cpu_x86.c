@@ -23,6 +23,8 @@
 #define VECTOR_UART 40
 #define VECTOR_MSI 41
 #define TRAPS 64
+#define TRAP_NMI 2
+#define TRAP_NM 7                       /* floating point while it is off */
 
 struct trap_frame {
 	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
@@ -56,6 +58,7 @@ void trap(struct trap_frame *);
 
 static struct idt_entry idt[TRAPS];
 volatile unsigned irq_count[IRQ_MAX];
+void (*fp_hook)(void);
 
 /* --- accesses --- */
 
@@ -206,7 +209,11 @@ void trap(struct trap_frame *f)
 			mmio_write(LAPIC + 0xb0, 4, 0);
 		return;
 	}
-	if (f->vector == 2)
+	if (f->vector == TRAP_NM && fp_hook) {
+		fp_hook();
+		return;
+	}
+	if (f->vector == TRAP_NMI)
 		return;                 /* an NMI, which a random message may be */
 	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
 	console_init();
@@ -286,8 +293,9 @@ unsigned irq_uart_enable(void)
 	return VECTOR_UART;
 }
 
-bool irq_message(uint64_t *addr, uint32_t *data, unsigned *n)
+bool irq_message(const struct pci_fn *from, uint64_t *addr, uint32_t *data, unsigned *n)
 {
+	(void)from;
 	*addr = LAPIC;
 	*data = VECTOR_MSI;
 	*n = VECTOR_MSI;

@@ -80,10 +80,23 @@ void delay_us(uint64_t us);
 void irq_enable(void);
 /* Lets the input of a legacy line through: COM1/PL011.  Its number for irq_count. */
 unsigned irq_uart_enable(void);
-/* A message that arrives as irq_count[*n]; false when the machine has none this guest can use. */
-bool irq_message(uint64_t *addr, uint32_t *data, unsigned *n);
+/*
+ * A message that arrives as irq_count[*n] when a PCI function sends it (only the first that asks); false when the machine has
+ * none.
+ */
+struct pci_fn;
+bool irq_message(const struct pci_fn *, uint64_t *addr, uint32_t *data, unsigned *n);
 #define IRQ_MAX 256
 extern volatile unsigned irq_count[IRQ_MAX];
+/* What is called when floating point is used while it is off; NULL: a crash. */
+extern void (*fp_hook)(void);
+/* arm64: version of the interrupt controller, 2 or 3, and whether it has an ITS; an LPI counts at irq_count[LPI_COUNT] */
+extern unsigned gic;
+extern bool has_its;
+#define LPI_FIRST 8192
+#define LPI_COUNT (IRQ_MAX - 1)
+/* its_arm64.c: what irq_message() is there */
+bool its_message(unsigned device, uint64_t *addr, uint32_t *data, unsigned *n);
 
 /* --- helpers --- */
 

@@ -1,7 +1,7 @@
 # tests/guest: bare-metal guests.  Included by the top Makefile; wants O, ARCH, CC, CROSS_COMPILE, Q and say.
 # GUESTS is what it makes: $O/tests/guest/NAME.elf (x86) or NAME.img (arm64).
 
-GUEST_NAMES := hello crash fuzz virtq irq debugexit
+GUEST_NAMES := hello crash fuzz virtq irq debugexit exits debug
 GUEST_DIR := build/$(ARCH)/tests/guest
 GUEST_SUFFIX_x86 := elf
 GUEST_SUFFIX_arm64 := img
@@ -18,7 +18,8 @@ GUEST_CFLAGS := $(GUEST_CFLAGS_CLANG) -std=gnu11 -O2 -g -Wall -Wextra -Werror -W
 GUEST_LDFLAGS := $(GUEST_CFLAGS_CLANG) -nostdlib -static -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
 	-Wl,--no-warn-rwx-segments -Wl,--defsym=LOAD_OFFSET=$(GUEST_LOAD_OFFSET) -Wl,-T,tests/guest/$(ARCH).lds
 GUEST_OBJCOPY := $(CROSS_COMPILE)objcopy
-GUEST_COMMON := $(patsubst %,$(GUEST_DIR)/obj/%.o,start_$(ARCH) traps_$(ARCH) cpu_$(ARCH) guest pci virtio)
+GUEST_COMMON_arm64 := its_arm64
+GUEST_COMMON := $(patsubst %,$(GUEST_DIR)/obj/%.o,start_$(ARCH) traps_$(ARCH) cpu_$(ARCH) guest pci virtio $(GUEST_COMMON_$(ARCH)))
 
 .SECONDARY: $(GUEST_COMMON) $(GUEST_NAMES:%=$(GUEST_DIR)/obj/%.o) $(GUEST_NAMES:%=$(GUEST_DIR)/obj/%.elf)
 
@@ -37,6 +38,8 @@ $(GUEST_DIR)/obj/%.elf: $(GUEST_DIR)/obj/%.o $(GUEST_COMMON) tests/guest/$(ARCH)
 	$Q$(CC) $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
 
 $(GUEST_DIR)/obj/virtq.elf: $(GUEST_DIR)/obj/virtq_rings.o
+$(GUEST_DIR)/obj/exits.elf $(GUEST_DIR)/obj/debug.elf: $(GUEST_DIR)/obj/exits_$(ARCH).o $(GUEST_DIR)/obj/exits_start_$(ARCH).o \
+	$(GUEST_DIR)/obj/exits_sleep.o
 
 $(GUEST_DIR)/%.elf: $(GUEST_DIR)/obj/%.elf
 	$Q$(GUEST_OBJCOPY) -S $< $@
@@ -93,7 +96,7 @@ FBSD_MOD_CFLAGS_arm64 := -fPIC
 FBSD_MOD_LINK_x86 := -r
 FBSD_MOD_LINK_arm64 := -shared -Wl,--hash-style=sysv -Wl,-z,max-page-size=4096
 FBSD_LINK := $(GUEST_CFLAGS_CLANG) -nostdlib -Wl,--build-id=none
-FBSD_OBJS := $(patsubst %,$(FBSD_OBJ)/%.o,start_fbsd_$(ARCH) traps_$(ARCH) cpu_$(ARCH) guest fbsd fbsd_link fbsd_$(ARCH))
+FBSD_OBJS := $(patsubst %,$(FBSD_OBJ)/%.o,start_fbsd_$(ARCH) traps_$(ARCH) cpu_$(ARCH) $(GUEST_COMMON_$(ARCH)) guest fbsd fbsd_link fbsd_$(ARCH))
 FBSD_ELFEDIT := $(CROSS_COMPILE)elfedit --output-osabi=FreeBSD
 
 .SECONDARY: $(FBSD_OBJS) $(FBSD_OBJ)/fbsd_mod1.o $(FBSD_OBJ)/fbsd_mod2.o

@@ -34,7 +34,7 @@ static void test_message(struct vdev *d)
 	uint32_t data;
 	unsigned n;
 
-	if (!irq_message(&addr, &data, &n)) {
+	if (!irq_message(&d->pci, &addr, &data, &n)) {
 		print("IRQ message none\n");
 		return;
 	}

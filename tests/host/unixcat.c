@@ -1,10 +1,12 @@
 /*
- * unixcat PATH: connect to a Unix socket; standard input goes into it, what comes out goes to standard output.
+ * unixcat [-u UID] PATH: connect to a Unix socket, as another user if so asked; standard input goes into it, what comes out
+ * goes to standard output.
  *
  * Ends when the other side closes, or after the end of the input (exit status 0). busybox nc knows no Unix sockets.
  */
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -30,8 +32,16 @@ int main(int argc, char **argv)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int sock = socket(AF_UNIX, SOCK_STREAM, 0);
 
+	if (argc == 4 && strcmp(argv[1], "-u") == 0) {
+		if (setgid((gid_t)atoi(argv[2])) || setuid((uid_t)atoi(argv[2]))) {
+			perror(argv[2]);
+			return 1;
+		}
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc != 2 || strlen(argv[1]) >= sizeof(addr.sun_path)) {
-		fprintf(stderr, "usage: unixcat PATH\n");
+		fprintf(stderr, "usage: unixcat [-u UID] PATH\n");
 		return 2;
 	}
 	strcpy(addr.sun_path, argv[1]);

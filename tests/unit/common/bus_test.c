@@ -33,16 +33,14 @@ static void chip_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 static const struct io_ops chip_ops = { chip_read, chip_write };
 
 static struct bus bus;
-static unsigned stat_ids;
 static struct chip chip;
 static struct bus_range range;
 
 static void set_up(void)
 {
-	stat_ids = 1;
 	memset(&chip, 0, sizeof(chip));
 	range = (struct bus_range){ .name = "chip", .base = 0x100, .len = 16, .ops = &chip_ops, .dev = &chip };
-	ck_assert_int_eq(bus_init(&bus, "test", 0xffff, &stat_ids), 0);
+	ck_assert_int_eq(bus_init(&bus, "test", 0xffff), 0);
 	ck_assert_int_eq(bus_add(&bus, &range), 0);
 }
 
@@ -87,9 +85,8 @@ START_TEST(test_end_of_address_space)
 	struct bus b;
 	struct bus_range top = { .name = "top", .base = UINT64_MAX - 15, .len = 16, .ops = &chip_ops, .dev = &chip };
 	uint64_t v;
-	stat_ids = 1;
 	memset(&chip, 0x55, sizeof(chip));
-	ck_assert_int_eq(bus_init(&b, "mmio", UINT64_MAX, &stat_ids), 0);
+	ck_assert_int_eq(bus_init(&b, "mmio", UINT64_MAX), 0);
 	ck_assert_int_eq(bus_add(&b, &top), 0);
 	bus_read(&b, UINT64_MAX, 8, &v);
 	ck_assert_uint_eq(v, 0xffffffffffffff55);

@@ -100,6 +100,21 @@ START_TEST(test_forms)
 }
 END_TEST
 
+/* In the background nobody is there to look at a terminal. */
+START_TEST(test_daemon)
+{
+	ck_assert_int_eq(parse("--daemon --pidfile p vm1"), 0);
+	dump_is("daemon=true\nname=vm1\npidfile=p\n");
+	ck_assert_int_eq(parse("-o daemon=no vm1"), 0);
+	dump_is("daemon=no\nlpc.com1.path=stdio\nname=vm1\n");
+	ck_assert_int_eq(parse("-l com2,stdio --daemon vm1"), 2);
+	ck_assert_str_eq(cap.text, "skep: -l: a VM in the background has no terminal for stdio; leave it out and attach with 'skep console'\n"
+			 "try 'skep run --help'\n");
+	ck_assert_int_eq(parse_as((struct cli){ .prog = "skep create", .no_console = true }, "vm1"), 0);
+	dump_is("name=vm1\n");
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
 	static const struct { const char *line, *message; } rows[] = {
@@ -120,8 +135,8 @@ START_TEST(test_refusals)
 		{ "-S 2,uart,stdio vm1", "'2,uart,stdio': -S means wired memory and takes no value; write -s 2,uart,stdio" },
 		{ "-r x vm1", "-r: restoring checkpoints is not in this version; start the VM without it" },
 		{ "--restore x vm1", "--restore: restoring checkpoints is not in this version; start the VM without it" },
-		{ "-g 1234 vm1", "-g: the debug server is not in this version; leave gdb.port at 0" },
-		{ "-G w:1234 vm1", "-G: the debug server is not in this version; leave gdb.port at 0" },
+		{ "-g 123456 vm1", "-g: gdb.port=123456: above 65535" },
+		{ "-G w:x vm1", "-G: 'w:x' is not [w][ADDR:]PORT|[w]PATH" },
 		{ "-K de vm1", "-K: keyboards and VNC are not in this version; use the serial console" },
 		{ "-M x vm1", "-M: x: not a size" },
 		{ "-m x vm1", "-m: memory.size=x: not a size" },
@@ -238,5 +253,5 @@ START_TEST(test_end)
 }
 END_TEST
 
-UNIT_MAIN("common/cli", test_media, test_forms, test_refusals, test_other_machine, test_default_console, test_high_memory, test_bhyve,
+UNIT_MAIN("common/cli", test_media, test_forms, test_daemon, test_refusals, test_other_machine, test_default_console, test_high_memory, test_bhyve,
 	  test_bhyve_status, test_extra_options, test_end)

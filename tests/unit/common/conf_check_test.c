@@ -35,7 +35,7 @@ START_TEST(test_accepted)
 		"arch=x86 lpc.com1.path=stdio lpc.com2.path=pty lpc.com3.path=pty lpc.com4.path=pty lpc.com1.history=4K",
 		"arch=arm64 lpc.com1.path=stdio lpc.com2.path=pty", "arch=amd64", "arch=aarch64",
 		"pci.0.3.0.device=virtio-blk pci.0.3.0.path=/x pci.0.3.0.ro=true", "pci.0.31.7.device=virtio-rnd",
-		"pci.0.0.0.device=hostbridge pci.0.1.0.device=lpc", "gdb.port=0 gdb.wait=false", "lpc.fwcfg=qemu",
+		"pci.0.0.0.device=hostbridge pci.0.1.0.device=lpc", "gdb.port=0 gdb.wait=false", "gdb.port=1234 gdb.address=::1 gdb.wait=true", "gdb.path=/tmp/gdb", "lpc.fwcfg=qemu",
 		"cpus=2 vcpu.0.cpuset=3 vcpu.1.cpuset=0,2-5,8191",
 	};
 
@@ -69,7 +69,7 @@ START_TEST(test_refused)
 		{ "vcpu.0.cpuset=8192", "t: '8192' is not a list of host CPUs, such as 2 or 0,4-7" },
 		{ "vcpu.0.cpuset=1--2", "t: '1--2' is not a list of host CPUs, such as 2 or 0,4-7" },
 		{ "vcpu.x.cpuset=1", "t: unknown key 'vcpu.x.cpuset': did you mean 'vcpu.N.cpuset'?" },
-		{ "gdb.port=1234", "t: the debug server is not in this version; leave gdb.port at 0" },
+		{ "gdb.port=65536", "t: gdb.port=65536: above 65535" },
 		{ "restore=x", "t: restoring checkpoints is not in this version; start the VM without it" },
 		{ "loader.env.0=x", "t: loader.env.0=x: not NAME=VALUE, a variable and its value" },
 		{ "loader.env.3==x", "t: loader.env.3==x: not NAME=VALUE, a variable and its value" },

@@ -1,88 +1,17 @@
 /* The control socket: requests, refusals, hostile clients, answers that come late. */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
-#include "common/ctl.h"
-#include "common/vm.h"
-#include "tests/unit/capture.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/common/ctl_rig.h"
 
-static struct vm vm;
-static struct ctl *ctl;
-static char dir[64];
+static struct rig rig;
 
-static void start(void)
-{
-	strcpy(dir, "/tmp/skep-ctl-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	vm = (struct vm){ .name = "unit", .rundir = dir, .arch = arch_native, .nvcpus = 3, .loop = loop_new() };
-	ck_assert_int_eq(ctl_start(&vm, &ctl), 0);
-}
-
-static void stop(void)
-{
-	char path[96];
-
-	ctl_stop(ctl);
-	snprintf(path, sizeof(path), "%s/control", dir);
-	ck_assert_int_eq(access(path, F_OK), -1);
-	loop_free(vm.loop);
-	ck_assert_int_eq(rmdir(dir), 0);
-}
-
-static int client(void)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	struct stat st;
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/control", dir);
-	ck_assert_int_eq(stat(sa.sun_path, &st), 0);
-	ck_assert_uint_eq(st.st_mode & 0777, 0600);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	return fd;
-}
-
-static void say(int fd, const char *text)
-{
-	ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
-}
-
-/* The next line that the server has for us; NULL: it hung up. */
-static json_t *hear(int fd)
-{
-	static char line[1 << 20];
-	size_t n = 0;
-
-	while (n == 0 || line[n - 1] != '\n') {
-		ssize_t got = recv(fd, line + n, 1, MSG_DONTWAIT);
-
-		if (got == 0)
-			return NULL;
-		if (got > 0)
-			n++;
-		else
-			ck_assert_int_ge(loop_step(vm.loop, 1000), 0);
-	}
-	line[n] = 0;
-	return json_loads(line, 0, NULL);
-}
-
-static json_t *ask(int fd, const char *text)
-{
-	say(fd, text);
-	return hear(fd);
-}
-
-static int code(const json_t *answer)
-{
-	return (int)json_integer_value(json_object_get(json_object_get(answer, "error"), "code"));
-}
+static void start(void) { rig_start(&rig); }
+static void stop(void) { rig_stop(&rig); }
+static int client(void) { return rig_client(&rig); }
+static json_t *hear(int fd) { return rig_hear(&rig, fd); }
+static json_t *ask(int fd, const char *text) { return rig_ask(&rig, fd, text); }
+static int code(const json_t *answer) { return answer_code(answer); }
 
 START_TEST(test_status)
 {
@@ -107,7 +36,7 @@ START_TEST(test_status)
 	ck_assert_str_eq(json_string_value(json_object_get(a, "id")), "b");
 	json_decref(a);
 	say(fd, "\"2.0\",\"id\":9,");
-	loop_step(vm.loop, 0);
+	loop_step(rig.vm->loop, 0);
 	a = ask(fd, "\"method\":\"status\",\"params\":{}}\n");
 	ck_assert_int_eq(json_integer_value(json_object_get(a, "id")), 9);
 	json_decref(a);
@@ -134,6 +63,12 @@ START_TEST(test_refusals)
 		{ "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resume\"}\n", -32000 },
 		/* The quotation of it ends in the middle of a letter. */
 		{ "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"xäääääääääääääääääääääääääääääääääääääääääääääääääääääääääääää\"}\n", -32601 },
+		{ "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}]\n", -32600 },
+		{ "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"regs\",\"params\":{\"vcpu\":99999999999999999999999}}\n", -32700 },
+		{ "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"regs\",\"params\":{\"vcpu\":1.5}}\n", -32602 },
+		{ "{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"status\"}\n", -32600 },
+		{ "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sta\\u0000tus\"}\n", -32700 },
+		{ "\n", -32700 },
 		{ "{\"jsonrpc\":\"2.0\",\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n", -32700 },
 	};
 	struct capture cap;
@@ -177,7 +112,7 @@ END_TEST
 START_TEST(test_hostile)
 {
 	static char big[CTL_LINE_MAX + 1];
-	int fd[CTL_CLIENTS_MAX + 4];
+	int fd[CTL_CLIENTS_MAX / 2];
 	json_t *a;
 
 	start();
@@ -190,26 +125,15 @@ START_TEST(test_hostile)
 	json_decref(a);
 	ck_assert_ptr_null(hear(fd[0]));
 	close(fd[0]);
-	/* More clients than there may be: the others are shut out, those inside served. */
-	for (unsigned i = 0; i < NELEM(fd); i++) {
-		fd[i] = client();
-		loop_step(vm.loop, 0);
-	}
-	a = ask(fd[0], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
-	ck_assert_int_eq(code(a), 0);
-	json_decref(a);
-	a = hear(fd[NELEM(fd) - 1]);
-	ck_assert_int_eq(code(a), -32000);
-	json_decref(a);
-	ck_assert_ptr_null(hear(fd[NELEM(fd) - 1]));
 	/* Asks, and is gone before the answer. */
+	for (unsigned i = 0; i < NELEM(fd); i++)
+		fd[i] = client();
 	for (unsigned i = 0; i < NELEM(fd); i++) {
-		if (i < CTL_CLIENTS_MAX)
-			say(fd[i], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
+		say(fd[i], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
 		close(fd[i]);
 	}
 	for (unsigned i = 0; i < 3 * NELEM(fd); i++)
-		loop_step(vm.loop, 0);
+		loop_step(rig.vm->loop, 0);
 	fd[0] = client();
 	a = ask(fd[0], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
 	ck_assert_int_eq(code(a), 0);
@@ -219,10 +143,202 @@ START_TEST(test_hostile)
 }
 END_TEST
 
+/* A child's memory is its parent's: no leak of its own. */
+static void leave(int status)
+{
+	syscall(SYS_exit_group, status);
+}
+
+/* A stranger who got hold of the socket is told why and shut out. */
+START_TEST(test_stranger)
+{
+	static const char kill[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"kill\"}\n";
+	char text[512];
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct capture cap;
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "not tested: a client of another user, who only root can be\n");
+		return;
+	}
+	start();
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/control", rig.dir);
+	ck_assert_int_eq(chmod(rig.dir, 0777), 0);
+	ck_assert_int_eq(chmod(sa.sun_path, 0777), 0);
+	capture_start(&cap, STDERR_FILENO);
+	pid = fork();
+	if (pid == 0) {
+		const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		size_t at = 0;
+		ssize_t n;
+
+		if (setgid(65534) || setuid(65534) || connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+			leave(10);
+		send(fd, kill, sizeof(kill) - 1, MSG_NOSIGNAL);
+		while ((n = recv(fd, text + at, sizeof(text) - 1 - at, 0)) > 0)
+			at += (size_t)n;
+		text[at] = 0;
+		leave(strstr(text, "another user's") && strchr(text, '\n') == text + at - 1 ? 0 : 11);
+	}
+	while (waitpid(pid, &status, WNOHANG) == 0)
+		loop_step(rig.vm->loop, 20);
+	ck_assert_ptr_nonnull(strstr(capture_stop(&cap), "user 65534"));
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(rig.vm->cause, CAUSE_NONE);
+	stop();
+}
+END_TEST
+
+/* Clients that send half a line and stay do not lock others out: the oldest of them goes. */
+START_TEST(test_half_open)
+{
+	int fd[CTL_CLIENTS_MAX], late[CTL_CLIENTS_MAX], extra;
+	json_t *a;
+
+	start();
+	for (unsigned i = 0; i < NELEM(fd); i++) {
+		fd[i] = client();
+		say(fd[i], "{\"jsonrpc\":");
+		rig_settle(&rig);
+	}
+	/* One of them speaks, and stays from then on. */
+	a = ask(fd[0], "\"2.0\",\"id\":1,\"method\":\"status\"}\n");
+	ck_assert_int_eq(code(a), 0);
+	json_decref(a);
+	for (unsigned i = 0; i + 1 < NELEM(fd); i++) {
+		late[i] = client();
+		a = ask(late[i], "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"status\"}\n");
+		ck_assert_int_eq(json_integer_value(json_object_get(a, "id")), 2);
+		json_decref(a);
+		ck_assert_ptr_null(hear(fd[i + 1]));
+	}
+	/* All have spoken now: the next is told. */
+	extra = client();
+	a = hear(extra);
+	ck_assert_int_eq(code(a), -32000);
+	json_decref(a);
+	close(extra);
+	a = ask(fd[0], "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"status\"}\n");
+	ck_assert_int_eq(json_integer_value(json_object_get(a, "id")), 3);
+	json_decref(a);
+	for (unsigned i = 0; i < NELEM(fd); i++) {
+		close(fd[i]);
+		if (i + 1 < NELEM(fd))
+			close(late[i]);
+	}
+	stop();
+}
+END_TEST
+
+/* A hundred at once: those who fit are served, each of the others hears why it is not. */
+START_TEST(test_hundred)
+{
+	int fd[100];
+	unsigned served = 0, refused = 0;
+
+	start();
+	for (unsigned i = 0; i < NELEM(fd); i++) {
+		fd[i] = client();
+		say(fd[i], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n");
+		rig_settle(&rig);
+	}
+	for (unsigned i = 0; i < NELEM(fd); i++) {
+		json_t *a = hear(fd[i]);
+
+		served += code(a) == 0;
+		refused += code(a) == -32000;
+		json_decref(a);
+		close(fd[i]);
+	}
+	ck_assert_uint_eq(served, CTL_CLIENTS_MAX);
+	ck_assert_uint_eq(refused, NELEM(fd) - CTL_CLIENTS_MAX);
+	stop();
+}
+END_TEST
+
+/* It asks and asks, and reads nothing: it is dropped, and nobody else notices. */
+START_TEST(test_never_reads)
+{
+	static const char req[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"methods\"}\n";
+	struct capture cap;
+	int rude, fd;
+	json_t *a;
+	bool gone = false;
+
+	start();
+	rude = client();
+	fd = client();
+	capture_start(&cap, STDERR_FILENO);
+	for (unsigned i = 0; i < 4000 && !gone; i++) {
+		const ssize_t n = send(rude, req, strlen(req), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		gone = n < 0 && (errno == EPIPE || errno == ECONNRESET);
+		loop_step(rig.vm->loop, 0);
+	}
+	ck_assert(gone);
+	ck_assert_ptr_nonnull(strstr(capture_stop(&cap), "does not read"));
+	a = ask(fd, "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"status\"}\n");
+	ck_assert_int_eq(json_integer_value(json_object_get(a, "id")), 5);
+	json_decref(a);
+	close(fd);
+	close(rude);
+	stop();
+}
+END_TEST
+
+/* Depth that would cost stack, and bytes that are no text. */
+START_TEST(test_deep)
+{
+	static char deep[60000];
+	static const char nul[] = "{\"jsonrpc\":\"2.0\",\0\"id\":1}\n";
+	json_t *a;
+	int fd;
+
+	start();
+	fd = client();
+	memset(deep, '[', sizeof(deep) - 2);
+	deep[sizeof(deep) - 2] = '\n';
+	a = ask(fd, deep);
+	ck_assert_int_eq(code(a), -32700);
+	json_decref(a);
+	ck_assert_int_eq(send(fd, nul, sizeof(nul) - 1, 0), sizeof(nul) - 1);
+	a = hear(fd);
+	ck_assert_int_eq(code(a), -32700);
+	json_decref(a);
+	a = ask(fd, "\xff\xfe{}\n");
+	ck_assert_int_eq(code(a), -32700);
+	json_decref(a);
+	a = ask(fd, "{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"status\"}\n");
+	ck_assert_int_eq(json_integer_value(json_object_get(a, "id")), 6);
+	json_decref(a);
+	close(fd);
+	stop();
+}
+END_TEST
+
+/* Not built to its end: nobody was served yet, and nothing waits. */
+START_TEST(test_stop_before_loop)
+{
+	int fd;
+
+	start();
+	fd = client();
+	say(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"wait\",\"params\":{\"state\":\"paused\"}}\n");
+	ctl_event(rig.vm, "state", NULL);
+	stop();
+	ck_assert_int_le(recv(fd, &(char){ 0 }, 1, 0), 0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(test_path_too_long)
 {
 	static char longdir[200];
+	struct vm vm;
 	struct capture cap;
+	struct ctl *ctl;
 
 	memset(longdir, 'd', sizeof(longdir) - 1);
 	vm = (struct vm){ .name = "unit", .rundir = longdir, .arch = arch_native, .loop = loop_new() };
@@ -234,4 +350,5 @@ START_TEST(test_path_too_long)
 }
 END_TEST
 
-UNIT_MAIN("common/ctl", test_status, test_refusals, test_notification, test_hostile, test_path_too_long)
+UNIT_MAIN("common/ctl", test_status, test_refusals, test_notification, test_hostile, test_stranger, test_half_open, test_hundred,
+	  test_never_reads, test_deep, test_stop_before_loop, test_path_too_long)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,9 +89,13 @@ START_TEST(test_base)
 {
 	char own[64], *p;
 
-	setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+	setenv("XDG_RUNTIME_DIR", "/run/other", 1);
 	p = rundir_path("vm1");
-	ck_assert_str_eq(p, "/run/user/7/skep/vm1");
+	ck_assert_str_eq(p, "/run/other/skep/vm1");
+	free(p);
+	setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+	p = rundir_base();
+	ck_assert_str_eq(p, geteuid() ? "/run/user/7/skep" : "/run/skep");
 	free(p);
 	setenv("XDG_RUNTIME_DIR", "relative", 1);
 	p = rundir_base();
@@ -177,6 +182,96 @@ START_TEST(test_dead_owner)
 }
 END_TEST
 
+/* A child that is the VM and dies without a word. */
+static void die_as(const char *name)
+{
+	char *path;
+	int fd, status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(rundir_open(name, &path, &fd) ? 1 : 0);
+	ck_assert(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+START_TEST(test_clean)
+{
+	char *path;
+	int fd;
+
+	use_top();
+	rundir_clean_dead();                    /* no directory yet */
+	die_as("dead");
+	touch("dead/control");
+	touch("dead/com1.sock");
+	touch("dead/info.json");
+	touch("dead/log");
+	touch("dead/exit.json");
+	die_as("other");
+	ck_assert_int_eq(rundir_open("alive", &path, &fd), 0);
+	touch("alive/control");
+	/* One that ended by itself has no pid; what somebody puts there later is none of ours. */
+	ck_assert_int_eq(mkdir(at("ended"), 0700), 0);
+	touch("ended/lock");
+	touch("ended/notes");
+	touch("stray");
+	ck_assert_int_eq(symlink("alive", at("link")), 0);
+	rundir_clean_dead();
+	ck_assert(!exists("dead/control") && !exists("dead/com1.sock") && !exists("dead/info.json") && !exists("dead/pid"));
+	ck_assert(exists("dead/log") && exists("dead/exit.json") && exists("dead/lock"));
+	ck_assert(!exists("other/pid"));
+	ck_assert(exists("alive/control") && exists("alive/pid"));
+	ck_assert(exists("ended/notes") && exists("stray"));
+	rundir_close(path, fd);
+	drop_top();
+}
+END_TEST
+
+/* Holds the lock of who cleans until another process has come to be the VM; that one must not have touched anything by then. */
+static int cleaner(int ready)
+{
+	struct flock files = { .l_type = F_WRLCK, .l_len = 1 }, vm = { .l_type = F_WRLCK, .l_start = 1 };
+	int fd = open(at("vm1/lock"), O_RDWR);
+
+	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &files) || rundir_owner(at("vm1")) != 0 || write(ready, "", 1) != 1)
+		return 1;
+	do {
+		vm = (struct flock){ .l_type = F_WRLCK, .l_start = 1 };
+		sched_yield();
+	} while (!fcntl(fd, F_OFD_GETLK, &vm) && vm.l_type == F_UNLCK);
+	return exists("vm1/control") ? 0 : 2;
+}
+
+START_TEST(test_clean_meets_start)
+{
+	int ready[2], fd, status;
+	char c, *path;
+	pid_t pid;
+
+	use_top();
+	die_as("vm1");
+	touch("vm1/control");
+	ck_assert_int_eq(pipe(ready), 0);
+	pid = fork();
+	if (!pid)
+		_exit(cleaner(ready[1]));
+	ck_assert_int_eq(read(ready[0], &c, 1), 1);
+	rundir_clean_dead();                    /* another one cleans: nothing happens */
+	ck_assert(exists("vm1/control"));
+	ck_assert_int_eq(rundir_open("vm1", &path, &fd), 0);
+	ck_assert(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+	ck_assert(!exists("vm1/control"));
+	ck_assert_int_eq(rundir_owner(path), getpid());
+	rundir_clean_dead();
+	ck_assert(exists("vm1/pid"));
+	rundir_close(path, fd);
+	close(ready[0]);
+	close(ready[1]);
+	drop_top();
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
 	char *path, want[400];
@@ -251,5 +346,5 @@ START_TEST(test_write_json_fails_whole)
 }
 END_TEST
 
-UNIT_MAIN("common/rundir", test_names, test_base, test_life, test_busy, test_dead_owner, test_refusals, test_info_and_walk,
+UNIT_MAIN("common/rundir", test_names, test_base, test_life, test_busy, test_dead_owner, test_clean, test_clean_meets_start, test_refusals, test_info_and_walk,
 	  test_write_json_fails_whole)

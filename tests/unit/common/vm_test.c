@@ -237,7 +237,7 @@ START_TEST(test_pause_policy)
 	request(CAUSE_POWEROFF, "off");
 	ck_assert_str_eq(err.text, "skep: warning: paused after guest-poweroff, as its policy says; a signal ends it\n");
 	ck_assert(vm->paused_for_good);
-	request(CAUSE_RESET, "ignored");
+	request(CAUSE_CRASH, "ignored");
 	ck_assert_int_eq(vm->status, -1);
 	request(CAUSE_SIGNAL, "signal");
 	ck_assert_int_eq(vm->status, 128 + SIGTERM);
@@ -250,19 +250,20 @@ START_TEST(test_stop_and_continue)
 {
 	ck_assert_int_eq(CREATE(&arch_x86, true, "name", "x"), 0);
 	vm->nvcpus = 0;
+	vm_release(vm, HOLD_BOOT);
 	vm_continue(vm);                /* it runs: nothing */
 	vm_stop_for(vm, "disk full");
 	vm_stop_for(vm, "another one");
 	ck_assert(atomic_load(&vm->park_requested));
 	loop_step(vm->loop, 0);
-	ck_assert(vm->stopped);
+	ck_assert(vm->holds & HOLD_STOP);
 	ck_assert_str_eq(vm->stop_text, "disk full");
 	vm_continue(vm);
-	ck_assert(!vm->stopped);
+	ck_assert(!(vm->holds & HOLD_STOP));
 	ck_assert(!atomic_load(&vm->park_requested));
 	vm_stop_for(vm, "again");
 	loop_step(vm->loop, 0);
-	ck_assert(vm->stopped);
+	ck_assert(vm->holds & HOLD_STOP);
 	ck_assert_str_eq(vm->stop_text, "again");
 	vm->status = -1;
 	request(CAUSE_SIGNAL, "signal");
@@ -277,7 +278,7 @@ START_TEST(test_stop_and_continue)
 	vm_request(vm, CAUSE_RESET, NULL, "reset");
 	vm_stop_for(vm, "meanwhile");
 	loop_step(vm->loop, 0);
-	ck_assert(!vm->stopped);
+	ck_assert(!(vm->holds & HOLD_STOP));
 	ck_assert_int_eq(vm->status, STATUS_RESET);
 	destroy();
 }

@@ -28,9 +28,8 @@ static inline void chip_start(struct chip *c, const struct device_class *cls, co
 {
 	memset(c, 0, sizeof(*c));
 	c->vm.dry = !live;
-	c->vm.next_stat_id = 1;
 	c->irq_vm.dry = true;
-	ck_assert_int_eq(bus_init(&c->vm.mmio, "mmio", UINT64_MAX, &c->vm.next_stat_id), 0);
+	ck_assert_int_eq(bus_init(&c->vm.mmio, "mmio", UINT64_MAX), 0);
 	if (live) {
 		strcpy(c->dir, "/tmp/skep-unit-XXXXXX");
 		ck_assert_ptr_nonnull(mkdtemp(c->dir));

@@ -1,4 +1,5 @@
 /* pl011: identification, early consoles, FIFO levels and interrupts, loopback, and bytes to and from a client. */
+#include "devices/char/chardev.h"
 #include "tests/unit/devices/chip.h"
 
 enum { DR = 0, RSR = 4, FR = 0x18, LCR_H = 0x2c, CR = 0x30, IFLS = 0x34, IMSC = 0x38, RIS = 0x3c, MIS = 0x40, ICR = 0x44 };
@@ -126,4 +127,29 @@ START_TEST(client_talks)
 }
 END_TEST
 
-UNIT_MAIN("devices/pl011", reset_and_ids, loopback_levels, tx_interrupt, modem_loopback, sweep_and_snapshot, client_talks)
+/* A break from the other side: a zero with BE [DDI0183G 3.3.1]; a full FIFO shows OE with its newest entry. */
+START_TEST(break_received)
+{
+	struct chip c;
+	struct chardev *chr;
+
+	chip_start(&c, &pl011_class, "com1", true);
+	chr = pl011_class.chardev(c.d);
+	wr(&c, LCR_H, 4, 0x70);
+	wr(&c, IMSC, 4, 0x200);
+	chardev_receive_break(chr);
+	ck_assert(chip_irq(&c));
+	ck_assert_uint_eq(rd(&c, DR, 4), 0x400);
+	ck_assert_uint_eq(rd(&c, 0x004, 4), 0x4);               /* UARTRSR: BE */
+	wr(&c, 0x044, 4, 0x200);                                /* UARTICR: BEIC */
+	ck_assert(!chip_irq(&c));
+	for (unsigned i = 0; i < 33; i++)
+		chardev_receive_break(chr);
+	for (unsigned i = 0; i < 32; i++)
+		ck_assert_uint_eq(rd(&c, DR, 4), i < 31 ? 0x400 : 0xc00);
+	ck_assert_uint_eq(rd(&c, 0x03c, 4) & 0x600, 0x600);     /* UARTRIS: OE, BE */
+	chip_end(&c);
+}
+END_TEST
+
+UNIT_MAIN("devices/pl011", reset_and_ids, loopback_levels, tx_interrupt, modem_loopback, sweep_and_snapshot, client_talks, break_received)

@@ -1,4 +1,5 @@
 /* uart16550: what drivers probe, interrupt semantics, FIFOs, loopback, and bytes to and from a client. */
+#include "devices/char/chardev.h"
 #include "tests/unit/devices/chip.h"
 
 enum { THR, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
@@ -195,5 +196,29 @@ START_TEST(client_talks)
 }
 END_TEST
 
+/* A break from the other side: a zero with BI at the front [PC16550D 8.4 bit 4], and what follows it. */
+START_TEST(break_received)
+{
+	struct chip c;
+	struct chardev *chr;
+
+	chip_start(&c, &uart16550_class, "com1", true);
+	chr = uart16550_class.chardev(c.d);
+	wr(&c, FCR, 1, 0x01);
+	wr(&c, IER, 1, 0x05);
+	chardev_receive_break(chr);
+	ck_assert(chip_irq(&c));
+	ck_assert_uint_eq(rd(&c, IIR, 1) & 0x0f, 0x06);         /* receiver line status comes first */
+	ck_assert_uint_eq(rd(&c, LSR, 1) & 0x9f, 0x91);         /* DR, BI, an error in the FIFO */
+	ck_assert_uint_eq(rd(&c, LSR, 1) & 0x9f, 0x01);         /* told once */
+	ck_assert_uint_eq(rd(&c, THR, 1), 0);
+	ck_assert(!chip_irq(&c));
+	wr(&c, MCR, 1, 0x10);
+	chardev_receive_break(chr);                             /* its own line is not the world's */
+	ck_assert_uint_eq(rd(&c, LSR, 1) & 0x9f, 0);
+	chip_end(&c);
+}
+END_TEST
+
 UNIT_MAIN("devices/uart16550", reset_values, probing, thre_interrupt, loopback_fifo, modem_deltas, wide_accesses, snapshot,
-	  client_talks)
+	  client_talks, break_received)

@@ -43,9 +43,9 @@ START_TEST(test_unknown)
 		{ "skep zebra", "skep: unknown command 'zebra'\ntry 'skep help'\n" },
 		{ "skep -m 1G", "skep: option '-m' comes before any command: write 'skep run -m ...'\ntry 'skep help'\n" },
 		{ "skep help zebra", "skep help: there is nothing about 'zebra'\ntry 'skep help help'\n" },
-		{ "skep help --scdoc zebra", "skep help: --scdoc: 'zebra' is not one of run, keys, devices\ntry 'skep help "
-			"help'\n" },
-		{ "skep list x", "skep list: 'x' is not an option: there is only --json\ntry 'skep help list'\n" },
+		{ "skep help --scdoc zebra", "skep help: --scdoc: 'zebra' is not one of run, keys, devices, ctl\ntry "
+			"'skep help help'\n" },
+		{ "skep list x", "skep list: 'x' is not an option: there are --json and --names\ntry 'skep help list'\n" },
 		{ "skep doctor x", "skep doctor: 'x' is not an option: there is only --json\ntry 'skep help doctor'\n" },
 		{ "skep config", "skep config: what to do is missing: check or dump\ntry 'skep help config'\n" },
 		{ "skep config x", "skep config: 'x' is neither check nor dump\ntry 'skep help config'\n" },
@@ -81,6 +81,8 @@ START_TEST(test_help_of_each)
 	ck_assert_int_eq(run("skep help --scdoc"), 0);
 	ck_assert_int_eq(run("skep help --scdoc keys"), 0);
 	ck_assert_int_eq(run("skep help --scdoc devices"), 0);
+	ck_assert_int_eq(run("skep help --scdoc ctl"), 0);
+	ck_assert_ptr_nonnull(strstr(out.text, "*wait* _state_ [_timeout\\_ms_]\n\t"));
 }
 END_TEST
 

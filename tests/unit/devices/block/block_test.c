@@ -260,11 +260,11 @@ START_TEST(stops_when_full)
 	for (unsigned i = 0; i < 3; i++)
 		job_go(&d, &job[i], BLK_WRITE, i * G, G, 3);
 	const uint64_t limit = now_ns() + 10000000000u;
-	while (!d.vm.stopped && now_ns() < limit)
+	while (!(d.vm.holds & HOLD_STOP) && now_ns() < limit)
 		loop_step(d.vm.loop, 100);
 	disk_spin(&d, 20);
 	capture_stop(&cap);
-	ck_assert(d.vm.stopped);
+	ck_assert((d.vm.holds & HOLD_STOP));
 	ck_assert_uint_eq(d.done, 0);
 	/* One sentence: which disk, what, the remedy. */
 	const char *s = strstr(cap.text, d.path);
@@ -279,9 +279,9 @@ START_TEST(stops_when_full)
 	blk_drain(d.b);
 	pthread_mutex_unlock(&d.lock);
 	go_on();                                                /* still full */
-	while (!d.vm.stopped && now_ns() < limit)
+	while (!(d.vm.holds & HOLD_STOP) && now_ns() < limit)
 		loop_step(d.vm.loop, 100);
-	ck_assert(d.vm.stopped);
+	ck_assert((d.vm.holds & HOLD_STOP));
 	disk_spin(&d, 20);
 	ck_assert_uint_eq(d.done, 0);
 	atomic_store(&d.f->fail, 0);
@@ -293,7 +293,7 @@ START_TEST(stops_when_full)
 		job_wait(&d, &job[3]);
 		ck_assert_mem_eq(job[3].buf, job[i].buf, G);
 	}
-	ck_assert(!d.vm.stopped);
+	ck_assert(!(d.vm.holds & HOLD_STOP));
 	end();
 }
 END_TEST
@@ -301,9 +301,9 @@ END_TEST
 static void until_stopped(void)
 {
 	const uint64_t limit = now_ns() + 10000000000u;
-	while (!d.vm.stopped && !job[0].seq && now_ns() < limit)
+	while (!(d.vm.holds & HOLD_STOP) && !job[0].seq && now_ns() < limit)
 		loop_step(d.vm.loop, 100);
-	ck_assert(d.vm.stopped);
+	ck_assert((d.vm.holds & HOLD_STOP));
 	ck_assert_uint_eq(job[0].seq, 0);
 }
 
@@ -401,7 +401,7 @@ START_TEST(other_policies)
 	ck_assert_uint_eq(job[1].buf[0], 0);                    /* nobody's memory */
 	ck_assert_ptr_nonnull(strstr(cap.text, "a write at byte 0 failed: Input/output error; the guest sees an error"));
 	ck_assert_ptr_nonnull(strstr(cap.text, "a read at byte 20480 failed"));
-	ck_assert(!d.vm.stopped && !d.vm.stop_posted);
+	ck_assert(!(d.vm.holds & HOLD_STOP) && !d.vm.stop_posted);
 	end();
 
 	disk_new(&d, (struct blk_conf){ .werror = BLK_STOP, .rerror = BLK_STOP }, 64 * G, FAKE_OPAQUE);
@@ -410,7 +410,7 @@ START_TEST(other_policies)
 	job_go(&d, &job[1], BLK_READ, 5 * G, G, 1);
 	disk_spin(&d, 20);
 	capture_stop(&cap);
-	ck_assert(d.vm.stopped);
+	ck_assert((d.vm.holds & HOLD_STOP));
 	atomic_store(&d.f->fail, 0);
 	go_on();
 	job_wait(&d, &job[1]);
@@ -523,7 +523,7 @@ START_TEST(stopped_and_held)
 	job_go(&d, &job[0], BLK_WRITE, 0, G, 1);
 	disk_spin(&d, 20);
 	capture_stop(&cap);
-	ck_assert(d.vm.stopped);
+	ck_assert((d.vm.holds & HOLD_STOP));
 	pthread_mutex_lock(&d.lock);
 	blk_hold(d.b, on_idle, &d);
 	ck_assert_uint_eq(idles, 1);
@@ -568,6 +568,50 @@ START_TEST(throttled)
 }
 END_TEST
 
+/* Limits come and go while requests wait; what is done is counted with its time. */
+START_TEST(limits_and_counters)
+{
+	const struct blk_rate none = { 0, 0 }, one = { 1, 0 };
+	const struct blk_stat *s;
+	struct blk_rate iops, bps;
+	uint64_t sum = 0;
+	uint32_t burst;
+
+	disk_new(&d, (struct blk_conf){ .rerror = BLK_REPORT }, 64 * G, FAKE_ZERO);
+	job_go(&d, &job[0], BLK_READ, 0, 512, 1);
+	job_wait(&d, &job[0]);
+	ck_assert_int_eq(blk_limit(d.b, &one, &none, 1), 0);
+	blk_limits(d.b, &iops, &bps, &burst);
+	ck_assert_uint_eq(iops.per_s, 1);
+	ck_assert_uint_eq(bps.per_s, 0);
+	for (unsigned i = 1; i < 200; i++)
+		job_go(&d, &job[i], BLK_READ, 0, 512, 1);
+	disk_spin(&d, 50);
+	ck_assert_uint_lt(d.done, 10);                          /* three minutes' worth */
+	ck_assert_int_eq(blk_limit(d.b, &none, &none, 1), 0);
+	for (unsigned i = 1; i < 200; i++)
+		job_wait(&d, &job[i]);
+	atomic_store(&d.f->fail, -EIO);
+	capture_start(&cap, STDERR_FILENO);
+	job_go(&d, &job[200], BLK_WRITE, 0, G, 1);
+	job_wait(&d, &job[200]);
+	capture_stop(&cap);
+	s = blk_stat(d.b, BLK_READ);
+	ck_assert_uint_eq(s->ops, 200);
+	ck_assert_uint_eq(s->bytes, 200 * 512);
+	ck_assert_uint_eq(s->errors, 0);
+	ck_assert_uint_gt(s->ns, 50000000);                     /* they waited */
+	for (unsigned i = 0; i < BLK_BUCKETS; i++)
+		sum += s->hist[i];
+	ck_assert_uint_eq(sum, 200);
+	s = blk_stat(d.b, BLK_WRITE);
+	ck_assert_uint_eq(s->ops, 1);
+	ck_assert_uint_eq(s->bytes, 0);
+	ck_assert_uint_eq(s->errors, 1);
+	end();
+}
+END_TEST
+
 /* A pause stops the clock's requests, too; they go on with the next kick. */
 START_TEST(parked)
 {
@@ -591,4 +635,4 @@ START_TEST(parked)
 END_TEST
 
 UNIT_MAIN("devices/block/block", odd_tail, nodelete, locks, refusals, names, snapshot, stops_when_full, half_written, parts_fail, other_policies, cancelled,
-	  hold_and_replace, stopped_and_held, throttled, parked)
+	  hold_and_replace, stopped_and_held, throttled, limits_and_counters, parked)

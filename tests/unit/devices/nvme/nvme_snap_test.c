@@ -189,9 +189,9 @@ static struct fake *stop_full(struct nv *n, uint16_t cid[3], uint64_t buf)
 		cid[i] = nv_put(n, 1, cmd);
 	}
 	nv_ring(n, 1);
-	for (unsigned i = 0; i < 200 && !n->d->vm->stopped; i++)
+	for (unsigned i = 0; i < 200 && !(n->d->vm->holds & HOLD_STOP); i++)
 		loop_step(n->d->vm->loop, 50);
-	ck_assert(n->d->vm->stopped);
+	ck_assert(n->d->vm->holds & HOLD_STOP);
 	ck_assert(!nv_poll(n, 1));
 	return f;
 }

@@ -31,7 +31,6 @@ struct vm *drv_vm_new(void)
 	vm->dry = true;
 	vm->fd = vm->kvm_fd = -1;
 	vm->nvcpus = 2;
-	vm->next_stat_id = 1;
 	vm->map.ecam_base = 0xb0000000;
 	vm->map.ecam_len = 1 << 20;
 	vm->map.pci_io_base = 0xc000;
@@ -42,8 +41,8 @@ struct vm *drv_vm_new(void)
 	vm->map.pci64_len = 0x100000000;
 	vm->loop = loop_new();
 	ck_assert(irq_init(vm) == 0);
-	ck_assert(bus_init(&vm->mmio, "mmio", UINT64_MAX, &vm->next_stat_id) == 0);
-	ck_assert(bus_init(&vm->pio, "pio", 0xffff, &vm->next_stat_id) == 0);
+	ck_assert(bus_init(&vm->mmio, "mmio", UINT64_MAX) == 0);
+	ck_assert(bus_init(&vm->pio, "pio", 0xffff) == 0);
 	ck_assert(mem_add(&vm->mem, "ram", DRV_RAM_BASE, DRV_RAM_LEN, MEM_AUTO) == 0);
 	ck_assert(pci_host_new(vm) == 0);
 	return vm;

@@ -460,9 +460,9 @@ static uint64_t full_requests(struct drv *d)
 	drv_add(d, 0, z, 3, false);
 	drv_kick(d, 0);
 	drv_settle(d);
-	for (unsigned i = 0; i < 200 && !d->vm->stopped; i++)
+	for (unsigned i = 0; i < 200 && !(d->vm->holds & HOLD_STOP); i++)
 		loop_step(d->vm->loop, 50);
-	ck_assert(d->vm->stopped);
+	ck_assert(d->vm->holds & HOLD_STOP);
 	ck_assert_uint_eq(*(uint8_t *)drv_ptr(d, status, 1), 0xee);
 	ck_assert_uint_eq(d->v->vq[0].inuse > 0, 1);
 	return status;

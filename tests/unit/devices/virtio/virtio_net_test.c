@@ -310,5 +310,53 @@ START_TEST(refusals)
 }
 END_TEST
 
+/* The cable is pulled out: the driver is told, packets are lost both ways and counted; plugged in, they pass again. */
+START_TEST(cable)
+{
+	struct wire w = wire_new(1);
+	struct drv *d = w.d;
+	const struct device_class *cls = &virtio_net_class;
+	struct device *dev = &d->v->pci.dev;
+	uint8_t pkt[100], got[200];
+	struct net_port p;
+	uint32_t used;
+
+	drv_start(d, VNET_F_STATUS | VNET_F_MRG_RXBUF, 3, 64);
+	ck_assert_uint_eq(drv_cfg(d, VNET_CFG_STATUS, 2), 1);
+	rx_buffers(d, 0, 40, 2000);
+	cls->net_link(dev, false);
+	ck_assert_uint_eq(drv_cfg(d, VNET_CFG_STATUS, 2), 0);
+	ck_assert(drv_irq(d, 0));
+	cls->net_link(dev, false);
+	ck_assert(!drv_irq(d, 0));                              /* nothing new */
+	frame(pkt, sizeof(pkt), 1);
+	ck_assert_int_eq(send(w.peer[0], pkt, sizeof(pkt), 0), sizeof(pkt));
+	drv_settle(d);
+	ck_assert_int_eq(drv_poll(d, 0, &used), -1);
+	const struct drv_buf b = { drv_alloc(d, sizeof(pkt)), sizeof(pkt), false };
+	ck_assert_int_eq(drv_do(d, 1, &b, 1, false), 0);
+	ck_assert_int_lt(recv(w.peer[0], got, sizeof(got), 0), 0);
+	cls->net_link(dev, true);
+	ck_assert(drv_irq(d, 0));
+	frame(pkt, sizeof(pkt), 2);
+	ck_assert_int_eq(send(w.peer[0], pkt, sizeof(pkt), 0), sizeof(pkt));
+	ck_assert_int_ge(drv_wait(d, 0, &used), 0);
+	ck_assert_uint_eq(used, sizeof(pkt));
+	ck_assert_int_eq(drv_do(d, 1, &b, 1, false), 0);
+	ck_assert_int_eq(recv(w.peer[0], got, sizeof(got), 0), sizeof(pkt));
+	cls->net_port(dev, &p);
+	ck_assert(p.up);
+	ck_assert_uint_eq(p.queues, 1);
+	ck_assert_mem_eq(p.mac, ((struct vnet *)d->v)->mac, 6);
+	ck_assert_uint_eq(p.rx.packets, 1);
+	ck_assert_uint_eq(p.rx.bytes, sizeof(pkt) - HDR);
+	ck_assert_uint_eq(p.rx.dropped, 1);
+	ck_assert_uint_eq(p.tx.packets, 1);
+	ck_assert_uint_eq(p.tx.bytes, sizeof(pkt) - HDR);
+	ck_assert_uint_eq(p.tx.dropped, 1);
+	wire_end(&w);
+}
+END_TEST
+
 UNIT_MAIN("devices/virtio/virtio_net", split, packed, merged, tx_stall, control, control_without_mq, mac_address,
-	pause_and_snapshot, peer_gone, refusals)
+	pause_and_snapshot, cable, peer_gone, refusals)

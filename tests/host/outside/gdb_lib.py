@@ -1,0 +1,59 @@
+"""gdb_lib.py: what the scripts that run inside GDB share."""
+import os
+import sys
+import traceback
+
+import gdb  # only there inside GDB
+
+PORT = os.environ.get("PORT_1234", "")
+
+
+def connect():
+    for setting in ("confirm off", "pagination off", "remotetimeout 60", "height 0", "width 0"):
+        gdb.execute("set " + setting)
+    run(f"target remote 127.0.0.1:{PORT}")
+
+
+def no_breakpoints_in(first, end):
+    """QEMU's SVM does not intercept INT3 (it is SVM_EXIT_SWINT there, which KVM does not ask for): GDB has to use debug registers."""
+    if os.environ["HOST"] == "svm":
+        run("set mem inaccessible-by-default off")
+        run(f"mem {first:#x} {end:#x} ro")
+
+
+def run(command):
+    """A command of GDB's; what it printed, which is also shown."""
+    print(f"(gdb) {command}", flush=True)
+    text = gdb.execute(command, to_string=True)
+    print(text, end="", flush=True)
+    return text
+
+
+def value(expression):
+    """As an unsigned number of 64 bits."""
+    return int(gdb.parse_and_eval(expression)) & (1 << 64) - 1
+
+
+def expect(what, got, wanted):
+    if got != wanted:
+        raise AssertionError(f"{what} is {got!r}, expected {wanted!r}")
+
+
+def expect_in(what, text, *wanted):
+    for word in wanted:
+        if word not in text:
+            raise AssertionError(f"{what}: no {word!r} in {text!r}")
+
+
+def main(*steps):
+    """Runs the steps; GDB ends with status 1 at the first that fails."""
+    try:
+        connect()
+        for step in steps:
+            print(f"--- {step.__name__}", flush=True)
+            step()
+        print("--- all done", flush=True)
+    except BaseException:  # pylint: disable=broad-except
+        traceback.print_exc()
+        sys.stdout.flush()
+        gdb.execute("quit 1")
