@@ -21,7 +21,7 @@ group_packages() {
 		arm64) echo "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;;
 		esac ;;
 	test) echo "check qemu-user-static device-tree-compiler acpica-tools python3 python3-jsonschema python3-prometheus-client shellcheck qemu-utils" ;;
-	hosts) echo "qemu-system-x86 qemu-system-arm qemu-user-static python3 gzip xz-utils kmod" ;;
+	hosts) echo "gdb-multiarch qemu-system-x86 qemu-system-arm qemu-user-static python3 gzip xz-utils kmod" ;;
 	firmware) echo "mtools gdisk xorriso" ;;
 	browser) echo "chromium fonts-dejavu-core python3" ;;
 	vtx) echo "bochs bochsbios vgabios isolinux syslinux-common xorriso" ;;

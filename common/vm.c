@@ -676,6 +676,7 @@ int vm_run(struct vm *vm)
 	int err = gdb_start(vm, &vm->gdb);
 	if (!err && vm->verdict_fd)
 		err = daemon_ready(vm->verdict_fd);
+	const int refused = err;
 	if (!err && !vm->prompt)
 		vm_release(vm, HOLD_BOOT);
 	if (!err)
@@ -692,7 +693,7 @@ int vm_run(struct vm *vm)
 	vcpus_request_park(vm);
 	vcpus_wait_parked(vm);
 	if (err)
-		vm->status = STATUS_FAILED;
+		vm->status = refused ? STATUS_REFUSED : STATUS_FAILED;
 	vm_write_exit_record(vm);
 	gdb_vm_ended(vm->gdb, vm->status);
 	vm_state_set(vm, VM_EXITED, VM_EXITED);

@@ -14,19 +14,35 @@ def connect():
     run(f"target remote 127.0.0.1:{PORT}")
 
 
-def no_breakpoints_in(first, end):
-    """QEMU's SVM does not intercept INT3 (it is SVM_EXIT_SWINT there, which KVM does not ask for): GDB has to use debug registers."""
-    if os.environ["HOST"] == "svm":
-        run("set mem inaccessible-by-default off")
-        run(f"mem {first:#x} {end:#x} ro")
-
-
 def run(command):
     """A command of GDB's; what it printed, which is also shown."""
     print(f"(gdb) {command}", flush=True)
     text = gdb.execute(command, to_string=True)
     print(text, end="", flush=True)
     return text
+
+
+def go(command="continue"):
+    """Lets the guest run; the event that it stopped with: gdb.BreakpointEvent, gdb.SignalEvent, gdb.ExitedEvent ..."""
+    seen = []
+    gdb.events.stop.connect(seen.append)
+    gdb.events.exited.connect(seen.append)
+    try:
+        run(command)
+    finally:
+        gdb.events.stop.disconnect(seen.append)
+        gdb.events.exited.disconnect(seen.append)
+    if not seen:
+        raise AssertionError(f"'{command}' ended without an event")
+    return seen[-1]
+
+
+def go_to_point(kind, command="continue"):
+    """Lets the guest run to the one breakpoint or watchpoint there is, whose type is `kind`."""
+    event = go(command)
+    if not isinstance(event, gdb.BreakpointEvent):
+        raise AssertionError(f"'{command}' ended with {event!r}")
+    expect("what stopped it", event.breakpoints[0].type, kind)
 
 
 def value(expression):
