@@ -6,7 +6,8 @@ tests/host/NAME.sh, with --firmware tests/host/firmware/NAME.sh; comment lines a
     # hosts: svm gicv3 gicv2      default: all but vtx
     # timeout: 60                 seconds inside the host, default 60
     # needs: /bm/a|/bm/b /bm/c    files that must be there, | between alternatives; skipped otherwise
-    # outside: 1234 1235          TCP ports of the host that programs outside of it connect to
+    # outside: 1234 1235          TCP ports of the host that programs outside of it connect to; for vtx a single one, see reach in
+    #                             lib.sh
 One line per scenario, a failed one's output below it, and last 'N passed, M failed'. Exit status 0 when at least one
 scenario ran and none failed. The whole console is in build/hosts/HOST.log.
 
@@ -184,7 +185,8 @@ vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 ata0-master: type=cdrom, path={iso}, status=inserted
 boot: cdrom
 display_library: rfb, options="timeout=0"
-com1: enabled=1, mode=file, dev={serial}
+com1: enabled=1, mode=socket-client, dev=127.0.0.1:{serial[0].port}
+com2: enabled=1, mode=socket-client, dev=127.0.0.1:{serial[1].port}
 speaker: enabled=1, mode=none
 sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 clock: sync=none
@@ -196,8 +198,8 @@ log: {log}
 """
 
 
-def bochs_command(args, initrd, append, work):
-    """An ISO with isolinux, since Bochs boots no kernel by itself. Returns (command, environment, serial output file)."""
+def bochs_command(args, initrd, append, work, serial):
+    """An ISO with isolinux, since Bochs boots no kernel by itself. Returns (command, environment)."""
     tree = os.path.join(work, "iso")
     subprocess.run(["rm", "-rf", tree], check=True)
     os.makedirs(tree)
@@ -209,19 +211,81 @@ def bochs_command(args, initrd, append, work):
     subprocess.run(["cp", os.path.join(TOP, "build", "cache", "x86", "vmlinuz"), tree], check=True)
     with open(os.path.join(tree, "isolinux.cfg"), "w", encoding="ascii") as f:
         f.write(f"default host\nprompt 0\nlabel host\n kernel vmlinuz\n append initrd=initrd {append}\n")
-    iso, serial = os.path.join(work, "host.iso"), os.path.join(work, "serial")
+    iso = os.path.join(work, "host.iso")
     subprocess.run(["xorriso", "-report_about", "SORRY", "-as", "mkisofs", "-o", iso, "-b", "isolinux.bin", "-c", "boot.cat",
                     "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", tree], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with open(serial, "wb"):
-        pass
     rc, script = os.path.join(work, "bochsrc"), os.path.join(work, "debugger")
     with open(rc, "w", encoding="ascii") as f:
         f.write(BOCHSRC.format(memory=args.memory or 1024, iso=iso, serial=serial, log=os.path.join(work, "bochs.log")))
     with open(script, "w", encoding="ascii") as f:
         f.write("c\n")
     env = dict(os.environ, LTDL_LIBRARY_PATH="/usr/lib/x86_64-linux-gnu/bochs/plugins", BXSHARE="/usr/share/bochs")
-    return ["bochs", "-q", "-f", rc, "-rc", script, "-unlock"], env, serial
+    return ["bochs", "-q", "-f", rc, "-rc", script, "-unlock"], env
+
+
+class SerialPort:
+    """A serial port of Bochs: a connection that it makes when it starts."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(1)
+        self.port = self.listener.getsockname()[1]
+        self.socket = None
+
+    def connect(self, process):
+        while not self.socket:
+            try:
+                self.socket, _ = self.listener.accept()
+            except TimeoutError:
+                if process.poll() is not None:
+                    raise Trouble("Bochs ended before it had serial ports: its log is in build/hosts/vtx/bochs.log") from None
+        self.listener.close()
+        # Bochs sends each byte by itself, and the second only once the first is acknowledged.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def recv(self):
+        """Some bytes, b'' when Bochs has ended."""
+        try:
+            data = self.socket.recv(65536)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # holds for a while only
+            return data
+        except ConnectionError:
+            return b""
+
+    def send(self, data):
+        try:
+            self.socket.sendall(data)
+        except ConnectionError:
+            pass  # it has ended, which the reader sees
+
+    def carry(self, listener):
+        """Let programs that connect talk over the line, one after the other, until Bochs ends."""
+        with listener:
+            while True:
+                ready, _, _ = select.select([listener, self.socket], [], [])
+                if self.socket in ready and not self.recv():  # what the last program did not wait for
+                    return
+                if listener in ready:
+                    with listener.accept()[0] as program:
+                        self.carry_one(program)
+
+    def carry_one(self, program):
+        while True:
+            ready, _, _ = select.select([program, self.socket], [], [])
+            try:
+                if self.socket in ready:
+                    data = self.recv()
+                    program.sendall(data)
+                    if not data:
+                        return
+                if program in ready:
+                    data = program.recv(65536)
+                    self.send(data)
+                    if not data:
+                        return
+            except ConnectionError:  # the program has ended
+                return
 
 
 # --- one life of one host ---
@@ -240,10 +304,10 @@ class Host:
         append = f"console={TTY[arch]} panic=-1 quiet skep.host={args.host} skep.slow={args.slow}"
         if args.shell:
             append += " skep.shell"
-        env, self.serial = None, None
+        env, self.serial = None, ()
         if args.host == "vtx":
-            command, env, serial = bochs_command(args, initrd, append, self.work)
-            self.serial = open(serial, "rb")  # pylint: disable=consider-using-with
+            self.serial = SerialPort(), SerialPort()
+            command, env = bochs_command(args, initrd, append, self.work, self.serial)
         else:
             command = qemu_command(args, arch, initrd, append, self.ports)
         self.log.write(f"### {shlex.join(command)}\n".encode())
@@ -255,36 +319,40 @@ class Host:
                 stdin=None if args.interactive else subprocess.PIPE)
         except FileNotFoundError:
             raise Trouble(f"{command[0]} is missing: run 'ci/setup.sh {'vtx' if self.serial else 'hosts'}'") from None
+        for port in self.serial:
+            port.connect(self.process)
+        if self.serial and self.ports:
+            self.carry()
         self.buffer = b""
         self.verdict = []  # last lines of the last program outside
+
+    def carry(self):
+        """The VT-x host has no network: its second serial port is the way to the one port of a scenario."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.ports = dict.fromkeys(self.ports, listener.getsockname()[1])
+        threading.Thread(target=self.serial[1].carry, args=[listener], daemon=True).start()
 
     def read(self, seconds):
         """Console bytes, b'' when the emulator has ended, None when it is silent for so long."""
         deadline = time.monotonic() + seconds
+        console = self.serial[0].socket if self.serial else self.process.stdout
         while True:
-            if self.serial:
-                ended = self.process.poll() is not None  # before reading, so that the last bytes are not lost
-                data = self.serial.read(65536)
-                if data or ended:
-                    break
-                time.sleep(0.2)
-                if time.monotonic() > deadline:
-                    return None
-            else:
-                left = max(0, deadline - time.monotonic())
-                ready, _, _ = select.select([self.process.stdout], [], [], min(left, NUDGE_SECONDS) if self.typed else left)
-                if not ready and left > NUDGE_SECONDS and self.typed:
-                    self.type_line("")
-                    continue
-                if not ready:
-                    return None
-                data = os.read(self.process.stdout.fileno(), 65536)
+            left = max(0, deadline - time.monotonic())
+            ready, _, _ = select.select([console], [], [], min(left, NUDGE_SECONDS) if self.typed else left)
+            if ready:
                 break
+            if left <= NUDGE_SECONDS or not self.typed:
+                return None
+            self.type_line("")
+        data = self.serial[0].recv() if self.serial else os.read(console.fileno(), 65536)
         self.log.write(data)
         self.log.flush()
         return data
 
     def type_line(self, text):
+        if self.serial:
+            self.serial[0].send(text.encode() + b"\n")
+            return
         try:
             self.process.stdin.write(text.encode() + b"\n")
             self.process.stdin.flush()
@@ -460,7 +528,7 @@ def describe(status):
 def interactive(args, log):
     """A shell in the host, or one command whose exit status becomes ours."""
     if args.host == "vtx":
-        raise Trouble("the VT-x host has no input: give it scenarios instead")
+        raise Trouble("the VT-x host has no --shell and no --exec: give it scenarios instead")
     host = Host(args, [], log)
     status, held = None, b""
     try:

@@ -132,6 +132,12 @@ void arch_vcpu_dump(struct vcpu *, FILE *);
 json_t *arch_vcpu_regs_json(struct vcpu *);
 /* A non-maskable interrupt for one vCPU: 0, or -errno (reported): arm64 has none.  Any thread. */
 int arch_nmi(struct vcpu *);
+/*
+ * The host's counter: rises at one rate, the same on all CPUs, and is read without the kernel.  Its frequency in Hz, of a VM with
+ * a vCPU; 0: this host has none to rely on.  Any thread.
+ */
+uint64_t arch_ticks(void);
+uint64_t arch_ticks_hz(const struct vcpu *);
 /* Facts for exit profiles: "cpu", "kvm" ("svm", "vmx", "vhe", "nvhe" ...) and "irqchip" of this host. */
 void arch_host_facts(struct vm *, json_t *host);
 /* Presses the power button; false when the machine's button is not wired.  Loop thread. */

@@ -34,15 +34,22 @@ struct ctl_job {
 
 /* --- Clients --- */
 
-/* Calls of a client that leaves, or all, which wait for what may never come. */
+/* A call of that client, or else one that waits for what may never come. */
+static struct ctl_call *call_of(const struct ctl *ctl, const struct ctl_client *c)
+{
+	struct ctl_call *call = ctl->calls;
+
+	while (call && (c ? call->client != c : !call->cancel))
+		call = call->next;
+	return call;
+}
+
+/* Calls of a client that leaves, or all, which wait for what may never come.  Each answer may take a client and its calls along. */
 static void calls_cancel(struct ctl *ctl, const struct ctl_client *c)
 {
-	struct ctl_call *next;
+	struct ctl_call *call;
 
-	for (struct ctl_call *call = ctl->calls; call; call = next) {
-		next = call->next;
-		if (c && call->client != c)
-			continue;
+	while ((call = call_of(ctl, c))) {
 		if (c)
 			call->client = NULL;
 		if (call->cancel)
@@ -103,6 +110,12 @@ void ctl_client_line(struct ctl_client *c, const char *text)
 
 	if (c->leaving)
 		return;
+	/* What it has read counts no longer: a client that never has read all is not one that does not read. */
+	if (c->out_off && c->out_len + len + 1 > CTL_OUT_MAX) {
+		memmove(c->out, c->out + c->out_off, c->out_len - c->out_off);
+		c->out_len -= c->out_off;
+		c->out_off = 0;
+	}
 	if (text && c->out_len + len + 1 <= CTL_OUT_MAX)
 		out = realloc(c->out, c->out_len + len + 1);
 	if (!out) {

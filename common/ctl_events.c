@@ -103,6 +103,8 @@ int ctl_wait_method(struct ctl_call *call)
 	if (state < 0 || ctl_int(call, "timeout_ms", 1, INT32_MAX, 0, &ms))
 		return -EINVAL;
 	waits_check(call->ctl);         /* what has been is no matter of this call */
+	if (!call->client)
+		return -ECANCELED;      /* it has just been found to be gone */
 	if (call->vm->state == (enum vm_state)state) {
 		call->result = json_pack("{s:s}", "state", vm_state_names[state]);
 		return 0;

@@ -64,9 +64,12 @@ static json_t *vcpu_json(const struct vcpu *v)
 {
 	json_t *kinds = json_object();
 
-	for (unsigned k = 0; k < EXIT_KINDS; k++)
-		if (exits_get(&v->exits.kind[k]))
-			json_object_set_new(kinds, exit_kind_names[k], json_integer((json_int_t)exits_get(&v->exits.kind[k])));
+	for (unsigned k = 0; k < EXIT_KINDS; k++) {
+		const uint64_t count = exits_kind(&v->exits, k, NULL, NULL);
+
+		if (count)
+			json_object_set_new(kinds, exit_kind_names[k], json_integer((json_int_t)count));
+	}
 	return json_pack("{s:i, s:I, s:o}", "vcpu", (int)v->id, "cpu_ns", (json_int_t)vcpu_cpu_ns(v), "exits", kinds);
 }
 
@@ -161,10 +164,12 @@ static void vcpu_metrics(FILE *f, const struct vm *vm)
 	}
 	family(f, "exits", "counter", NULL, "Returns from the guest to user space");
 	for (unsigned i = 0; i < n; i++)
-		for (unsigned k = 0; k < EXIT_KINDS; k++)
-			if (exits_get(&vm->vcpus[i].exits.kind[k]))
-				fprintf(f, "skep_exits_total{vcpu=\"%u\",kind=\"%s\"} %" PRIu64 "\n", i, exit_kind_names[k],
-					exits_get(&vm->vcpus[i].exits.kind[k]));
+		for (unsigned k = 0; k < EXIT_KINDS; k++) {
+			const uint64_t count = exits_kind(&vm->vcpus[i].exits, k, NULL, NULL);
+
+			if (count)
+				fprintf(f, "skep_exits_total{vcpu=\"%u\",kind=\"%s\"} %" PRIu64 "\n", i, exit_kind_names[k], count);
+		}
 }
 
 /* Each bucket counts those below as well: 16 us, 66 us, 262 us ... 1.07 s. */

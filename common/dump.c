@@ -16,6 +16,7 @@
 
 #define CHUNK MIB(1)
 #define HOLE KIB(64)                            /* smallest stretch of zeroes that is left out */
+#define STEPS_MIN (1u << 20)
 #define NOTE_ALIGN(n) (((n) + 3u) & ~3u)
 
 struct dump {
@@ -36,6 +37,7 @@ struct scan {
 	const struct debug_mmu *mmu;
 	struct core_map *map;
 	unsigned n, cap, max;
+	uint64_t steps;                         /* left in this half */
 };
 
 static int scan_add(struct scan *s, uint64_t va, uint64_t pa, uint64_t len)
@@ -61,13 +63,28 @@ static int scan_add(struct scan *s, uint64_t va, uint64_t pa, uint64_t len)
 	return 0;
 }
 
-/* From va for `left` bytes; the walk tells the length of holes as well. */
+/* How far it is from pa, where no RAM is, to the next RAM. */
+static uint64_t gap_at(const struct guest_mem *mem, uint64_t pa)
+{
+	uint64_t gap = UINT64_MAX;
+
+	for (unsigned i = 0; i < mem->n; i++)
+		if (mem->r[i].gpa > pa)
+			gap = MIN(gap, mem->r[i].gpa - pa);
+	return gap;
+}
+
+/*
+ * From va for `left` bytes; the walk tells the length of holes as well.  Tables that point to each other would map the whole space
+ * page by page, so it takes as many steps as RAM that is mapped twice, and some for what is no RAM.
+ */
 static int scan_half(struct scan *s, uint64_t va, uint64_t left)
 {
 	uint64_t pa, len;
 	int err = 0;
 
-	for (; left && !err; va += len, left -= len) {
+	s->steps = mem_total(&s->vm->mem) / KIB(4) * 2 + STEPS_MIN;
+	for (; left && !err && s->steps; va += len, left -= len, s->steps--) {
 		const bool mapped = s->vm->arch->debug->walk(s->mmu, va, &pa, &len) == 0;
 
 		len = MIN(len, left);
@@ -78,7 +95,7 @@ static int scan_half(struct scan *s, uint64_t va, uint64_t left)
 			if (run)
 				err = scan_add(s, va + off, pa + off, run);
 			else
-				run = KIB(4);           /* a device, or nothing */
+				run = MIN(gap_at(&s->vm->mem, pa + off), len - off);    /* a device, or nothing */
 		}
 	}
 	return err;
@@ -235,6 +252,17 @@ static void tell_progress(struct dump *d, uint64_t done, uint64_t total)
 	ctl_event(d->vm, "progress", json_pack("{s:s, s:I, s:I}", "method", "dump", "done", (json_int_t)done, "total", (json_int_t)total));
 }
 
+/* The machine is to end, which has waited for this. */
+static bool told_to_end(struct vm *vm)
+{
+	bool ends;
+
+	pthread_mutex_lock(&vm->req_lock);
+	ends = vm->cause == CAUSE_SIGNAL;
+	pthread_mutex_unlock(&vm->req_lock);
+	return ends;
+}
+
 static int dump_write(void *arg)
 {
 	struct dump *d = arg;
@@ -250,6 +278,8 @@ static int dump_write(void *arg)
 			err = write_chunk(d, (const char *)r->hva + at, n, off + at);
 			done += n;
 			tell_progress(d, done, total);
+			if (!err && told_to_end(d->vm))
+				err = err_msg(-ECANCELED, "core file '%s': given up, since the machine is to end", d->path);
 		}
 		off += r->len_bytes;
 	}
@@ -281,8 +311,6 @@ static void dump_done(struct ctl_call *call, void *arg, int err)
 	struct dump *d = arg;
 
 	vm_release(d->vm, HOLD_SAVE);
-	if (d->vm->holds)
-		vm_state_set(d->vm, VM_PAUSED, VM_PAUSED);
 	if (!err)
 		call->result = json_pack("{s:o, s:I}", "path", ctl_text(d->path), "memory", (json_int_t)mem_total(&d->vm->mem));
 	dump_free(d);
@@ -309,17 +337,18 @@ static int dump_prepare(struct dump *d)
 
 int dump_ctl(struct ctl_call *call)
 {
-	struct dump *d = calloc(1, sizeof(*d));
-	int err = d ? 0 : -ENOMEM;
+	struct dump *d;
+	int err = 0;
 
 	if (ctl_busy(call, "dump"))
-		err = err_msg(-EBUSY, "a core file is being written; try again when it is there");
-	if (!err) {
-		*d = (struct dump){ .call = call, .vm = call->vm, .fd = -1, .path = strdup(ctl_str(call, "path")) };
-		d->fd = d->path ? open(d->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-		if (d->fd < 0)
-			err = err_sys("core file '%s': create", ctl_str(call, "path"));
-	}
+		return err_msg(-EBUSY, "a core file is being written; try again when it is there");
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return -ENOMEM;
+	*d = (struct dump){ .call = call, .vm = call->vm, .fd = -1, .path = strdup(ctl_str(call, "path")) };
+	d->fd = d->path ? open(d->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+	if (d->fd < 0)
+		err = err_sys("core file '%s': create", ctl_str(call, "path"));
 	if (!err) {
 		vm_hold(d->vm, HOLD_SAVE);
 		vm_state_set(d->vm, VM_SAVING, d->vm->holds == HOLD_SAVE ? VM_RUNNING : VM_PAUSED);
@@ -330,7 +359,6 @@ int dump_ctl(struct ctl_call *call)
 			return CTL_LATER;
 		vm_release(d->vm, HOLD_SAVE);
 	}
-	if (d)
-		dump_free(d);
+	dump_free(d);
 	return err;
 }

@@ -26,8 +26,10 @@ static json_t *kinds_json(const struct exit_stats *s)
 {
 	json_t *o = json_object();
 	for (unsigned k = 0; k < EXIT_KINDS; k++) {
-		if (s->kind[k])
-			json_object_set_new(o, exit_kind_names[k], json_integer((json_int_t)s->kind[k]));
+		const uint64_t count = exits_kind(s, k, NULL, NULL);
+
+		if (count)
+			json_object_set_new(o, exit_kind_names[k], json_integer((json_int_t)count));
 	}
 	return o;
 }

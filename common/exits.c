@@ -5,9 +5,12 @@
 #include <stdlib.h>
 
 #include "common/bus.h"
+#include "common/loop.h"
 #include "common/util.h"
 
-#define INDEX_SIZE 2048u                /* a power of two, twice the entries */
+#define INDEX_BITS 11
+#define INDEX_SIZE (1u << INDEX_BITS)   /* twice the entries */
+#define NS_PER_S 1000000000u
 #define ACCESS_MAX (INDEX_SIZE / 2)     /* above EXIT_REGS: for the rests of ranges */
 
 const char *const exit_kind_names[EXIT_KINDS] = {
@@ -40,6 +43,9 @@ const char *const exit_kind_help[EXIT_KINDS] = {
 	[EXIT_OTHER] = "Anything else.",
 };
 
+/* Of what found no place: nothing the guest can touch. */
+static const struct bus_range no_range = { .name = "others" };
+
 int exits_init(struct exit_stats *s, unsigned ring_len)
 {
 	memset(s, 0, sizeof(*s));
@@ -52,9 +58,15 @@ int exits_init(struct exit_stats *s, unsigned ring_len)
 		exits_fini(s);
 		return -ENOMEM;
 	}
-	s->naccess = 1;
-	s->access[0] = (struct access_stat){ .off = EXIT_REST, .kind = EXIT_OTHER };
+	for (unsigned kind = EXIT_PIO; kind <= EXIT_MMIO; kind++)
+		s->access[s->naccess++] = (struct access_stat){ .range = &no_range, .off = EXIT_REST, .kind = (uint16_t)kind,
+								.self = (uint16_t)kind };
+	for (unsigned i = 0; i < EXIT_RECENT; i++)
+		s->recent[i].a = &s->access[0];
 	s->ring_len = ring_len;
+	s->ring_next = s->ring;
+	s->ring_end = s->ring + ring_len;
+	exits_clock(s, now_ns, NS_PER_S);
 	s->on = true;
 	return 0;
 }
@@ -67,10 +79,10 @@ void exits_fini(struct exit_stats *s)
 	*s = (struct exit_stats){ .on = false };
 }
 
-/* Only this thread writes it: no locked instruction. */
-static void add(uint64_t *counter, uint64_t n)
+void exits_clock(struct exit_stats *s, uint64_t (*clock)(void), uint64_t hz)
 {
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+	s->clock = clock;
+	s->ns_per_tick = (uint64_t)(((unsigned __int128)NS_PER_S << 32) / hz);
 }
 
 /* --- Accesses: by range, register and direction --- */
@@ -78,9 +90,9 @@ static void add(uint64_t *counter, uint64_t n)
 /* The index's place of this key, or the free one where it would be. */
 static uint16_t *find(const struct exit_stats *s, const struct exit_rec *rec, uint64_t off)
 {
-	uint64_t h = ((uintptr_t)rec->range >> 3) * 0x9e3779b97f4a7c15 ^ (off * 4 + rec->kind * 2 + rec->write) * 0xff51afd7ed558ccd;
+	const uint64_t h = (((uint64_t)(uintptr_t)rec->range << 20) + off * 4 + rec->kind * 2u + rec->write) * 0x9e3779b97f4a7c15;
 
-	for (unsigned i = (unsigned)(h >> 40);; i++) {
+	for (unsigned i = (unsigned)(h >> (64 - INDEX_BITS));; i++) {
 		uint16_t *at = &s->index[i % INDEX_SIZE];
 		const struct access_stat *a = *at ? &s->access[*at - 1] : NULL;
 
@@ -93,7 +105,7 @@ static unsigned enter(struct exit_stats *s, const struct exit_rec *rec, uint64_t
 {
 	const unsigned n = s->naccess;
 
-	s->access[n] = (struct access_stat){ .range = rec->range, .off = off, .kind = rec->kind, .write = rec->write };
+	s->access[n] = (struct access_stat){ .range = rec->range, .off = off, .kind = rec->kind, .write = rec->write, .self = (uint16_t)n };
 	*at = (uint16_t)(n + 1);
 	__atomic_store_n(&s->naccess, n + 1, __ATOMIC_RELEASE);
 	return n;
@@ -106,7 +118,7 @@ static unsigned new_access(struct exit_stats *s, const struct exit_rec *rec, uin
 	unsigned rest;
 
 	if (!*at && s->naccess == ACCESS_MAX)
-		return 0;
+		return rec->kind;
 	rest = *at ? *at - 1u : enter(s, rec, EXIT_REST, at);
 	if (s->access[rest].nregs == EXIT_REGS_RANGE || s->naccess >= EXIT_REGS || off == EXIT_REST)
 		return rest;
@@ -114,59 +126,87 @@ static unsigned new_access(struct exit_stats *s, const struct exit_rec *rec, uin
 	return enter(s, rec, off, find(s, rec, off));
 }
 
-static unsigned access_of(struct exit_stats *s, const struct exit_rec *rec)
+/* A range that has moved meanwhile gives an offset that says nothing, and does no harm. */
+static uint64_t offset_of(const struct exit_rec *rec)
 {
-	/* A range that has moved meanwhile gives an offset that says nothing, and does no harm. */
-	const uint64_t off = rec->range ? (rec->addr - exits_get(&rec->range->placed_at)) & ~rec->range->stat_skip : rec->addr;
+	return rec->range ? (rec->addr - exits_get(&rec->range->placed_at)) & ~rec->range->stat_skip : rec->addr;
+}
+
+struct access_stat *exits_look_up(struct exit_stats *s, const struct exit_rec *rec)
+{
+	const unsigned i = exits_recent(rec);
+	const uint64_t off = offset_of(rec);
 	const uint16_t *at = find(s, rec, off);
 
-	return *at ? *at - 1u : new_access(s, rec, off);
+	s->recent[i].addr = rec->addr;
+	s->recent[i].a = &s->access[*at ? *at - 1u : new_access(s, rec, off)];
+	return s->recent[i].a;
 }
 
 /* --- The vCPU's thread --- */
 
 void exits_enter(struct exit_stats *s, uint64_t now)
 {
-	s->since_ns = now;
+	s->since = now;
 }
 
-void exits_left(struct exit_stats *s, uint64_t now)
+static void count_kind(struct exit_stats *s, unsigned kind, uint64_t n, uint64_t ns)
 {
-	add(&s->guest_ns, now - s->since_ns);
+	exits_add(&s->kind[kind], n);
+	exits_add(&s->kind_ns[kind], n * ns);
+	exits_add(&s->kind_hist[kind][exits_bucket(ns)], n);
 }
 
-static void record(struct exit_stats *s, const struct exit_rec *rec, unsigned access, uint64_t ns)
+void exits_access(struct exit_stats *s, const struct exit_rec *rec, uint64_t now)
 {
-	s->ring[s->head++ % s->ring_len] = (struct ring_rec){
-		.t_ns = rec->t_ns, .addr = rec->addr, .val = rec->val, .ns = (uint32_t)MIN(ns, UINT32_MAX), .access = (uint16_t)access,
-		.kind = rec->kind, .size = rec->size & 0x7f, .write = rec->write,
-	};
-}
+	const uint64_t ns = exits_time(s, rec->t, now);
 
-void exits_access(struct exit_stats *s, const struct exit_rec *rec, uint64_t ns)
-{
-	unsigned i = access_of(s, rec);
-	struct access_stat *a = &s->access[i];
-
-	add(&a->count, 1);
-	add(&a->ns, ns);
-	add(&a->hist[exits_bucket(ns)], 1);
-	record(s, rec, i, ns);
+	exits_count(s, rec, exits_look_up(s, rec), ns);
+	count_kind(s, rec->kind, UINT64_MAX, ns);       /* -1 */
 }
 
 void exits_done(struct exit_stats *s, const struct exit_rec *rec, uint64_t now)
 {
-	const uint64_t ns = now - rec->t_ns;
+	const uint64_t ns = exits_time(s, rec->t, now);
 
-	add(&s->kind[rec->kind], 1);
-	add(&s->kind_ns[rec->kind], ns);
-	add(&s->kind_hist[rec->kind][exits_bucket(ns)], 1);
+	count_kind(s, rec->kind, 1, ns);
 	if (rec->kind != EXIT_PIO && rec->kind != EXIT_MMIO)
-		record(s, rec, 0, ns);
-	s->since_ns = now;
+		exits_ring_put(s, rec, &s->access[0], (uint32_t)MIN(ns, UINT32_MAX));
+	exits_add(&s->guest, rec->t - s->since);
+	s->since = now;
 }
 
 /* --- Reading --- */
+
+/* A string's accesses may be seen before their exit. */
+static uint64_t at_least_0(uint64_t n)
+{
+	return (int64_t)n < 0 ? 0 : n;
+}
+
+uint64_t exits_kind(const struct exit_stats *s, unsigned kind, uint64_t *ns, uint64_t hist[EXIT_BUCKETS])
+{
+	const unsigned n = __atomic_load_n(&s->naccess, __ATOMIC_ACQUIRE);
+	uint64_t count = exits_get(&s->kind[kind]), time = exits_get(&s->kind_ns[kind]), h[EXIT_BUCKETS];
+
+	for (unsigned b = 0; b < EXIT_BUCKETS; b++)
+		h[b] = exits_get(&s->kind_hist[kind][b]);
+	for (unsigned i = 0; i < n && (kind == EXIT_PIO || kind == EXIT_MMIO); i++) {
+		const struct access_stat *a = &s->access[i];
+
+		if (a->kind != kind)
+			continue;
+		count += exits_get(&a->count);
+		time += exits_get(&a->ns);
+		for (unsigned b = 0; b < EXIT_BUCKETS; b++)
+			h[b] += exits_get(&a->hist[b]);
+	}
+	if (ns)
+		*ns += at_least_0(time);
+	for (unsigned b = 0; hist && b < EXIT_BUCKETS; b++)
+		hist[b] += at_least_0(h[b]);
+	return at_least_0(count);
+}
 
 void exits_walk(const struct exit_stats *s, void (*fn)(const struct access_stat *, void *), void *arg)
 {
@@ -180,7 +220,7 @@ void exits_walk(const struct exit_stats *s, void (*fn)(const struct access_stat 
 
 const char *exits_device(const struct access_stat *a)
 {
-	return a->range ? a->range->name : a->kind == EXIT_OTHER ? "others" : "unclaimed";
+	return a->range ? a->range->name : "unclaimed";
 }
 
 static const char *register_at(const struct bus_range *range, uint64_t off)
@@ -239,7 +279,7 @@ static uint64_t ring_start(const struct exit_stats *s, unsigned limit)
 
 void exits_print(const struct exit_stats *s, FILE *f, unsigned vcpu, unsigned limit)
 {
-	const uint64_t start = ring_start(s, limit), newest = s->head ? s->ring[(s->head - 1) % s->ring_len].t_ns : 0;
+	const uint64_t start = ring_start(s, limit), newest = s->head ? s->ring[(s->head - 1) % s->ring_len].t : 0;
 
 	fprintf(f, "vcpu %u: last %" PRIu64 " of %" PRIu64 " exits, oldest first:\n", vcpu, s->head - start, s->head);
 	for (uint64_t i = start; i < s->head; i++) {
@@ -247,7 +287,7 @@ void exits_print(const struct exit_stats *s, FILE *f, unsigned vcpu, unsigned li
 		const struct access_stat *a = &s->access[rec->access];
 		const char *reg = ring_register(a, rec);
 
-		fprintf(f, "  %10.3f ms  %-12s ", -(double)(newest - rec->t_ns) / 1e6, exit_kind_names[rec->kind]);
+		fprintf(f, "  %10.3f ms  %-12s ", -(double)exits_time(s, rec->t, newest) / 1e6, exit_kind_names[rec->kind]);
 		if (is_access(rec))
 			fprintf(f, "%-5s %#" PRIx64 "/%u = %#" PRIx64 "  %s%s%s\n", rec->write ? "write" : "read", rec->addr, rec->size,
 				rec->val, exits_device(a), reg ? " " : "", reg ? reg : "");
@@ -258,15 +298,17 @@ void exits_print(const struct exit_stats *s, FILE *f, unsigned vcpu, unsigned li
 
 json_t *exits_json(const struct exit_stats *s, unsigned limit)
 {
+	const uint64_t now = s->on ? s->clock() : 0, wall = s->clock == now_ns ? now : now_ns();
 	json_t *list = json_array();
 
 	for (uint64_t i = ring_start(s, limit); i < s->head; i++) {
 		const struct ring_rec *rec = &s->ring[i % s->ring_len];
 		const struct access_stat *a = &s->access[rec->access];
 		const char *reg = is_access(rec) ? ring_register(a, rec) : NULL;
-		json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:i, s:b}", "kind", exit_kind_names[rec->kind], "t_ns", (json_int_t)rec->t_ns,
-				      "ns", (json_int_t)rec->ns, "addr", (json_int_t)rec->addr, "value", (json_int_t)rec->val,
-				      "size", rec->size, "write", rec->write);
+		const uint64_t t = wall - exits_time(s, rec->t, now);
+		json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:i, s:b}", "kind", exit_kind_names[rec->kind], "t_ns", (json_int_t)t, "ns",
+				      (json_int_t)rec->ns, "addr", (json_int_t)rec->addr, "value", (json_int_t)rec->val, "size", rec->size,
+				      "write", rec->write);
 
 		if (is_access(rec) && a->range)
 			json_object_set_new(o, "device", json_string(a->range->name));

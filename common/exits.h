@@ -36,34 +36,37 @@ extern const char *const exit_kind_help[EXIT_KINDS];    /* what it means, a sent
 #define EXIT_BUCKETS 32                 /* bucket b: [2^b, 2^(b+1)) ns spent in user space; the last is open */
 #define EXIT_REGS 768                   /* registers (by direction) counted one by one on a vCPU */
 #define EXIT_REGS_RANGE 96              /* of them of one range and direction: the rest of it is counted together */
+#define EXIT_RECENT 256                 /* by the low 6 bits of the address, kind and direction */
 #define EXIT_REST UINT64_MAX            /* access_stat.off: that rest */
 
 struct bus_range;
 
 /* One exit or, for EXIT_PIO and EXIT_MMIO, one access of it. */
 struct exit_rec {
-	uint64_t t_ns;                  /* CLOCK_MONOTONIC at its begin */
+	uint64_t t;                     /* when it began, by the clock of exit_stats */
 	uint64_t addr;                  /* port or guest-physical address; kind-specific otherwise */
 	uint64_t val;
 	const struct bus_range *range;  /* NULL: unclaimed */
-	uint8_t kind, size;
-	bool write;
+	uint8_t kind;
+	uint8_t size : 7, write : 1;
 };
 
 /* The same in the ring. */
 struct ring_rec {
-	uint64_t t_ns, addr, val;
+	uint64_t t, addr, val;
 	uint32_t ns;                    /* in user space; 4.29 s and above are one */
 	uint16_t access;                /* index in exit_stats.access */
-	uint16_t kind : 8, size : 7, write : 1;
+	uint8_t kind;
+	uint8_t size : 7, write : 1;
 };
 _Static_assert(sizeof(struct ring_rec) == 32, "a ring of 4096 is 128 KiB");
 
 struct access_stat {
-	const struct bus_range *range;  /* NULL: unclaimed; stays valid as long as the VM */
+	const struct bus_range *range;  /* NULL: unclaimed; stays valid as long as the VM; one on no bus: no place was left */
 	uint64_t off;                   /* from the range's base; the address where unclaimed; EXIT_REST */
 	uint16_t kind;                  /* EXIT_PIO, EXIT_MMIO */
 	bool write;
+	uint16_t self;                  /* index in access[] */
 	uint16_t nregs;                 /* of EXIT_REST: registers of this range and direction that have an entry */
 	uint64_t count, ns;
 	uint64_t hist[EXIT_BUCKETS];
@@ -72,15 +75,21 @@ struct access_stat {
 /* Counters by kind.  Memory behind pointers is touched as it fills: an idle vCPU's costs nothing. */
 struct exit_stats {
 	bool on;                        /* exits.count */
-	uint64_t kind[EXIT_KINDS];      /* exits; string I/O is one */
-	uint64_t kind_ns[EXIT_KINDS];   /* from there to the next entry */
+	uint64_t (*clock)(void);        /* what every time below is read from; now_ns() unless exits_clock() says better */
+	uint64_t ns_per_tick;           /* of that clock, 32 bits of it behind the point */
+	/*
+	 * Exits and the time from there to the next entry.  Those that were one access are only counted in access[]; string I/O is one
+	 * exit, so its accesses are taken off here, below 0 if need be.  exits_kind() tells the sum.
+	 */
+	uint64_t kind[EXIT_KINDS], kind_ns[EXIT_KINDS];
 	uint64_t kind_hist[EXIT_KINDS][EXIT_BUCKETS];
-	uint64_t guest_ns;              /* inside KVM_RUN: also what KVM did itself, and the guest's sleep */
-	uint64_t since_ns;              /* of the last entry */
+	uint64_t guest;                 /* inside KVM_RUN, by that clock: also what KVM did itself, and the guest's sleep */
+	uint64_t since;                 /* the last entry, by that clock */
+	struct { uint64_t addr; struct access_stat *a; } recent[EXIT_RECENT];   /* looked at before the index */
 	uint16_t *index;                /* open addressing: 1 + index in access[], 0: free */
-	struct access_stat *access;     /* in order of their first access; [0]: what found no place */
+	struct access_stat *access;     /* in order of their first access; [EXIT_PIO], [EXIT_MMIO]: without a place */
 	unsigned naccess;               /* entries in use; atomic */
-	struct ring_rec *ring;
+	struct ring_rec *ring, *ring_end, *ring_next;   /* the next record goes to ring[head % ring_len] */
 	unsigned ring_len;
 	uint64_t head;                  /* records ever written; the newest is ring[(head - 1) % ring_len] */
 };
@@ -88,21 +97,82 @@ struct exit_stats {
 /* ring_len 0: no statistics at all, every function does nothing.  0 or -ENOMEM. */
 int exits_init(struct exit_stats *, unsigned ring_len);
 void exits_fini(struct exit_stats *);
+/* Before the first exit: a clock cheaper to read than now_ns(), of this frequency. */
+void exits_clock(struct exit_stats *, uint64_t (*clock)(void), uint64_t hz);
 
 /*
- * The vCPU's thread, where s->on: about to enter for the first time since it was parked; back at `now`, once for each entry;
- * one access done, ns after it began; and one exit of this kind done, which began at t_ns: until `now`, when it enters again.
+ * The vCPU's thread, where s->on; every time is by s->clock.  About to enter for the first time since it was parked; one of several
+ * accesses done; one exit of this kind done, which began at rec->t: until `now`, when it enters again; and the same of an exit that
+ * was one access.  The last is the path of nearly every exit: within 2 % of what the exit costs without (tests/bench/exits.sh).
  */
 void exits_enter(struct exit_stats *s, uint64_t now);
-void exits_left(struct exit_stats *s, uint64_t now);
-void exits_access(struct exit_stats *s, const struct exit_rec *, uint64_t ns);
+void exits_access(struct exit_stats *s, const struct exit_rec *, uint64_t now);
 void exits_done(struct exit_stats *s, const struct exit_rec *, uint64_t now);
+
+/* Between two readings of s->clock; one that has gone back, as after the host's sleep, has not moved. */
+static inline uint64_t exits_time(const struct exit_stats *s, uint64_t from, uint64_t to)
+{
+	const uint64_t ticks = from < to ? to - from : 0;
+
+	return (uint64_t)((unsigned __int128)ticks * s->ns_per_tick >> 32);
+}
+
+static inline uint64_t exits_guest_ns(const struct exit_stats *s)
+{
+	return exits_time(s, 0, __atomic_load_n(&s->guest, __ATOMIC_RELAXED));
+}
 
 static inline unsigned exits_bucket(uint64_t ns)
 {
-	const unsigned b = ns ? 63 - (unsigned)__builtin_clzll(ns) : 0;
+	const unsigned b = 63u ^ (unsigned)__builtin_clzll(ns | 1);
 
 	return b < EXIT_BUCKETS ? b : EXIT_BUCKETS - 1;
+}
+
+/* Only the vCPU's thread writes it: no locked instruction. */
+static inline void exits_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline void exits_ring_put(struct exit_stats *s, const struct exit_rec *rec, const struct access_stat *a, uint32_t ns)
+{
+	struct ring_rec *r = s->ring_next;
+
+	*r = (struct ring_rec){ .t = rec->t, .addr = rec->addr, .val = rec->val, .ns = ns, .access = a->self, .kind = rec->kind,
+				.size = rec->size, .write = rec->write };
+	s->ring_next = r + 1 == s->ring_end ? s->ring : r + 1;
+	s->head++;
+}
+
+static inline void exits_count(struct exit_stats *s, const struct exit_rec *rec, struct access_stat *a, uint64_t ns)
+{
+	const uint32_t least = ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
+
+	exits_add(&a->count, 1);
+	exits_add(&a->ns, ns);
+	exits_add(&a->hist[exits_bucket(least)], 1);
+	exits_ring_put(s, rec, a, least);
+}
+
+static inline unsigned exits_recent(const struct exit_rec *rec)
+{
+	return (rec->addr & 63) << 2 | (rec->kind == EXIT_MMIO) << 1 | rec->write;
+}
+
+struct access_stat *exits_look_up(struct exit_stats *s, const struct exit_rec *);       /* of exits.c */
+
+/* What moves is a BAR, by a multiple of its length: an address that is still the same range's is still the same register's. */
+static inline __attribute__((always_inline)) void exits_one_access(struct exit_stats *s, const struct exit_rec *rec, uint64_t now)
+{
+	const unsigned i = exits_recent(rec);
+	struct access_stat *a = s->recent[i].a;
+
+	if (__builtin_expect(s->recent[i].addr != rec->addr || a->range != rec->range, false))
+		a = exits_look_up(s, rec);
+	exits_count(s, rec, a, exits_time(s, rec->t, now));
+	exits_add(&s->guest, rec->t - s->since);
+	s->since = now;
 }
 
 static inline uint64_t exits_get(const uint64_t *counter)
@@ -110,6 +180,8 @@ static inline uint64_t exits_get(const uint64_t *counter)
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
+/* Exits of this kind; adds their time and histogram, where wanted.  Any thread. */
+uint64_t exits_kind(const struct exit_stats *, unsigned kind, uint64_t *ns, uint64_t hist[EXIT_BUCKETS]);
 /* Calls fn for every range and register accessed so far, those that were crowded out as EXIT_REST.  Any thread. */
 void exits_walk(const struct exit_stats *, void (*fn)(const struct access_stat *, void *), void *arg);
 /* Name of the device and of its register ("+0x4" where it has none), for an offset or EXIT_REST.  In buf. */

@@ -83,10 +83,7 @@ static json_t *kind_json(const struct vm *vm, unsigned kind, const json_t *kvm)
 	for (unsigned i = 0; vm->vcpus && i < vm->nvcpus; i++) {
 		const struct exit_stats *s = &vm->vcpus[i].exits;
 
-		count += exits_get(&s->kind[kind]);
-		ns += exits_get(&s->kind_ns[kind]);
-		for (unsigned b = 0; b < EXIT_BUCKETS; b++)
-			hist[b] += exits_get(&s->kind_hist[kind][b]);
+		count += exits_kind(s, kind, &ns, hist);
 	}
 	if (!count && !(known && of_kvm))
 		return NULL;
@@ -112,7 +109,7 @@ static void add_kinds(json_t *doc, const struct vm *vm)
 		}
 	}
 	for (unsigned i = 0; vm->vcpus && i < vm->nvcpus; i++)
-		guest += exits_get(&vm->vcpus[i].exits.guest_ns);
+		guest += exits_guest_ns(&vm->vcpus[i].exits);
 	json_object_set_new(doc, "guest_ns", integer(guest));
 	json_object_set_new(doc, "user_ns", integer(user));
 	json_object_set_new(doc, "kinds", list);
@@ -273,7 +270,7 @@ static json_t *row_key(const json_t *row)
 
 static json_t *minus(const json_t *later, const json_t *earlier)
 {
-	const json_int_t a = json_integer_value(earlier), b = json_integer_value(later);
+	const json_int_t a = MAX(json_integer_value(earlier), 0), b = json_integer_value(later);
 
 	return json_integer(b > a ? b - a : 0);
 }
@@ -288,7 +285,7 @@ static json_t *hist_minus(const json_t *later, const json_t *earlier)
 
 		json_array_foreach(earlier, k, old)
 			if (json_integer_value(json_array_get(old, 0)) == json_integer_value(json_array_get(e, 0)))
-				n -= json_integer_value(json_array_get(old, 1));
+				n = MAX(n, 0) - json_integer_value(json_array_get(old, 1));
 		if (n > 0)
 			json_array_append_new(list, json_pack("[O, I]", json_array_get(e, 0), n));
 	}

@@ -74,6 +74,12 @@ char *rundir_path(const char *name)
 	return path;
 }
 
+/* In /tmp anybody may have made what has our name. */
+static bool is_ours(const struct stat *st)
+{
+	return st->st_uid == geteuid() && !(st->st_mode & (S_IWGRP | S_IWOTH));
+}
+
 /* A directory of our own that nobody else can write, made when absent. */
 static int own_dir(const char *path)
 {
@@ -85,7 +91,7 @@ static int own_dir(const char *path)
 		return err_sys("run directory '%s'", path);
 	if (!S_ISDIR(st.st_mode))
 		return err_msg(-ENOTDIR, "run directory '%s': something else has this name; remove it", path);
-	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
+	if (!is_ours(&st))
 		return err_msg(-EPERM, "run directory '%s': others own it or may write to it; remove it or set XDG_RUNTIME_DIR",
 			path);
 	return 0;
@@ -255,13 +261,16 @@ int rundir_owner(const char *path)
 {
 	struct flock vm = lock_of_vm();
 	char *lock = format("%s/lock", path);
+	struct stat st;
 	int fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), err = fd < 0 ? -errno : 0, pid;
 
 	free(lock);
 	if (fd < 0)
 		return err == -ENOENT || err == -ENOTDIR ? 0 : err;
-	if (fcntl(fd, F_OFD_GETLK, &vm))
+	if (fstat(fd, &st) || fcntl(fd, F_OFD_GETLK, &vm))
 		err = -errno;
+	else if (geteuid() && !is_ours(&st))
+		err = -EACCES;          /* the pid may be that of any process of ours */
 	close(fd);
 	if (err || vm.l_type == F_UNLCK)
 		return err;
@@ -321,11 +330,12 @@ void rundir_clean_dead(void)
 {
 	char *base = rundir_base();
 	struct dirent **e = NULL;
-	int n = scandir(base, &e, is_vm, NULL);
+	struct stat st;
+	const bool ours = !lstat(base, &st) && S_ISDIR(st.st_mode) && is_ours(&st);
+	int n = ours ? scandir(base, &e, is_vm, NULL) : 0;
 
 	for (int i = 0; i < n; i++) {
 		char *path = format("%s/%s", base, e[i]->d_name);
-		struct stat st;
 
 		if (!lstat(path, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
 			clean(path);

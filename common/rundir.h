@@ -38,7 +38,7 @@ int rundir_write_info(const char *path, const struct conf *);
 /* Writes a file of the directory whole or not at all.  0 or -errno (reported). */
 int rundir_write_json(const char *path, const char *file, const json_t *);
 
-/* Is the VM of this directory running?  Its pid (above 0), 0 when not, -errno (not reported). */
+/* Is the VM of this directory running?  Its pid (above 0), 0 when not, -errno (not reported; -EACCES: another user's). */
 int rundir_owner(const char *path);
 /* Calls fn for every running VM, sorted by name; info may be NULL.  0 or -errno (reported); no directory is 0. */
 int rundir_walk(void (*fn)(const char *name, int pid, const json_t *info, void *), void *arg);

@@ -34,17 +34,7 @@ static void on_kick(int sig)
 static void account(struct vcpu *v, const struct exit_rec *rec)
 {
 	if (v->exits.on)
-		exits_done(&v->exits, rec, now_ns());
-}
-
-/* One access is over; when. */
-static uint64_t account_access(struct vcpu *v, const struct exit_rec *rec)
-{
-	if (!v->exits.on)
-		return 0;
-	const uint64_t now = now_ns();
-	exits_access(&v->exits, rec, now - rec->t_ns);
-	return now;
+		exits_done(&v->exits, rec, v->exits.clock());
 }
 
 static void exit_pio(struct vcpu *v, uint64_t t)
@@ -53,10 +43,10 @@ static void exit_pio(struct vcpu *v, uint64_t t)
 	v->access_pending = true;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool write = run->io.direction == KVM_EXIT_IO_OUT;
-	const struct exit_rec first = { .t_ns = t, .kind = EXIT_PIO };
+	const struct exit_rec first = { .t = t, .kind = EXIT_PIO };
 	/* String I/O repeats at one port; the data moves on. */
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
-		struct exit_rec rec = { .t_ns = t, .addr = run->io.port, .kind = EXIT_PIO, .size = run->io.size, .write = write };
+		struct exit_rec rec = { .t = t, .addr = run->io.port, .kind = EXIT_PIO, .size = run->io.size & 0x7f, .write = write };
 		if (write) {
 			memcpy(&rec.val, data, run->io.size);
 			rec.range = bus_write(&v->vm->pio, rec.addr, rec.size, rec.val);
@@ -64,12 +54,18 @@ static void exit_pio(struct vcpu *v, uint64_t t)
 			rec.range = bus_read(&v->vm->pio, rec.addr, rec.size, &rec.val);
 			memcpy(data, &rec.val, run->io.size);
 		}
-		t = account_access(v, &rec);
+		if (v->exits.on) {
+			t = v->exits.clock();
+			if (run->io.count == 1)
+				exits_one_access(&v->exits, &rec, t);
+			else
+				exits_access(&v->exits, &rec, t);
+		}
 		if (!rec.range && v->vm->strict_io)
 			vm_request(v->vm, CAUSE_CRASH, v, "%s port %#" PRIx64 ", which nothing claims (x86.strictio)",
 				   write ? "write to" : "read of", rec.addr);
 	}
-	if (v->exits.on)
+	if (v->exits.on && run->io.count != 1)
 		exits_done(&v->exits, &first, t);
 }
 
@@ -78,7 +74,7 @@ static void exit_mmio(struct vcpu *v, uint64_t t)
 	struct kvm_run *run = v->run;
 	unsigned size = MIN(run->mmio.len, 8u);
 	v->access_pending = true;
-	struct exit_rec rec = { .t_ns = t, .addr = run->mmio.phys_addr, .kind = EXIT_MMIO, .size = (uint8_t)size, .write = run->mmio.is_write };
+	struct exit_rec rec = { .t = t, .addr = run->mmio.phys_addr, .kind = EXIT_MMIO, .size = size & 0x7f, .write = run->mmio.is_write != 0 };
 	if (rec.write) {
 		memcpy(&rec.val, run->mmio.data, size);
 		rec.range = bus_write(&v->vm->mmio, rec.addr, size, rec.val);
@@ -86,9 +82,8 @@ static void exit_mmio(struct vcpu *v, uint64_t t)
 		rec.range = bus_read(&v->vm->mmio, rec.addr, size, &rec.val);
 		memcpy(run->mmio.data, &rec.val, size);
 	}
-	t = account_access(v, &rec);
 	if (v->exits.on)
-		exits_done(&v->exits, &rec, t);
+		exits_one_access(&v->exits, &rec, v->exits.clock());
 }
 
 static enum exit_kind kind_of(uint32_t reason)
@@ -112,7 +107,7 @@ static enum exit_kind kind_of(uint32_t reason)
 
 static enum exit_next exit_arch(struct vcpu *v, uint64_t t)
 {
-	struct exit_rec rec = { .t_ns = t, .addr = v->run->exit_reason, .kind = (uint8_t)kind_of(v->run->exit_reason) };
+	struct exit_rec rec = { .t = t, .addr = v->run->exit_reason, .kind = (uint8_t)kind_of(v->run->exit_reason) };
 	if (v->run->exit_reason == KVM_EXIT_SYSTEM_EVENT)
 		rec.val = v->run->system_event.type;
 	enum exit_next next = EXIT_CONTINUE;
@@ -138,7 +133,7 @@ static void vcpu_run(struct vcpu *v)
 	volatile uint8_t *immediate_exit = &v->run->immediate_exit;
 	const bool count = v->exits.on;
 	if (count)
-		exits_enter(&v->exits, now_ns());
+		exits_enter(&v->exits, v->exits.clock());
 	for (;;) {
 		*immediate_exit = 0;
 		atomic_thread_fence(memory_order_seq_cst);
@@ -149,11 +144,9 @@ static void vcpu_run(struct vcpu *v)
 		}
 		v->access_pending = false;
 		int r = ioctl(v->fd, KVM_RUN, 0);
-		const uint64_t t = count ? now_ns() : 0;
-		if (count)
-			exits_left(&v->exits, t);
+		const uint64_t t = count ? v->exits.clock() : 0;
 		if (r < 0 && (errno == EINTR || errno == EAGAIN)) {
-			account(v, &(struct exit_rec){ .t_ns = t, .kind = EXIT_SIGNAL });
+			account(v, &(struct exit_rec){ .t = t, .kind = EXIT_SIGNAL });
 		} else if (r < 0) {
 			vm_request(v->vm, CAUSE_HOST_ERROR, v, "KVM_RUN on vCPU %u: %s", v->id, strerror(errno));
 		} else if (v->run->exit_reason == KVM_EXIT_IO) {
@@ -229,7 +222,11 @@ static int vcpu_create(struct vcpu *v, size_t run_len)
 	v->run_len = run_len;
 	v->stats_fd = kvm_stats_fd(v->fd);
 	const struct conf *c = v->vm->conf;
-	return exits_init(&v->exits, conf_bool(c, "exits.count") ? (unsigned)conf_u64(c, "exits.ring") : 0);
+	const int err = exits_init(&v->exits, conf_bool(c, "exits.count") ? (unsigned)conf_u64(c, "exits.ring") : 0);
+	const uint64_t hz = v->exits.on ? arch_ticks_hz(v) : 0;
+	if (hz)
+		exits_clock(&v->exits, arch_ticks, hz);
+	return err;
 }
 
 static int vcpu_start(struct vcpu *v)

@@ -452,6 +452,15 @@ void vm_hold(struct vm *vm, enum vm_hold why)
 		vm_state_set(vm, VM_PAUSED, VM_PAUSED);
 }
 
+/* But where a request or a stop is on its way to this thread: the vCPU that made it runs no further. */
+static void vcpus_let_go(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->req_lock);
+	if (vm->cause == CAUSE_NONE && !vm->stop_posted)
+		vcpus_resume(vm);
+	pthread_mutex_unlock(&vm->req_lock);
+}
+
 void vm_release(struct vm *vm, enum vm_hold why)
 {
 	const bool held = vm->holds;
@@ -465,8 +474,8 @@ void vm_release(struct vm *vm, enum vm_hold why)
 		devices_resume(vm);
 	if (held && !vm->holds) {
 		vm_state_set(vm, VM_RUNNING, VM_RUNNING);
-		vcpus_resume(vm);
-	} else if (vm->holds && !(vm->holds & HOLD_BOOT) && vm->state != VM_PAUSED) {
+		vcpus_let_go(vm);
+	} else if (vm->holds && !(vm->holds & (HOLD_BOOT | HOLD_SAVE)) && vm->state != VM_PAUSED) {
 		vm_state_set(vm, VM_PAUSED, VM_PAUSED);         /* a reset while the operator keeps it */
 	}
 }
@@ -585,7 +594,7 @@ static void handle_request(void *arg, uint32_t events)
 		vm_print_crash(vm, stderr);
 	}
 	/* A reset while a policy keeps the machine paused is the operator's. */
-	enum vm_action action = vm->paused_for_good && vm->cause == CAUSE_RESET ? ACTION_RESTART : action_for(vm, vm->cause);
+	enum vm_action action = vm->holds & HOLD_POLICY && vm->cause == CAUSE_RESET ? ACTION_RESTART : action_for(vm, vm->cause);
 	tell_cause(vm, action);
 	if (action == ACTION_EXIT) {
 		vm_end(vm);
@@ -610,7 +619,6 @@ static void handle_request(void *arg, uint32_t events)
 	vm->cause_vcpu = UINT_MAX;
 	vm->cause_text[0] = '\0';
 	vm->button_pressed = false;
-	vm->paused_for_good = false;
 	pthread_mutex_unlock(&vm->req_lock);
 	vm->holds &= ~(unsigned)(HOLD_STOP | HOLD_POLICY);
 	if (!vm->prompt)
@@ -622,6 +630,7 @@ void vm_request(struct vm *vm, enum vm_cause cause, const struct vcpu *v, const 
 	pthread_mutex_lock(&vm->req_lock);
 	bool first = vm->cause == CAUSE_NONE || (vm->paused_for_good && !v && (cause == CAUSE_SIGNAL || cause == CAUSE_RESET));
 	if (first) {
+		vm->paused_for_good = false;    /* of the operator's requests the first wins as well */
 		va_list ap;
 		va_start(ap, fmt);
 		vsnprintf(vm->cause_text, sizeof(vm->cause_text), fmt, ap);

@@ -201,7 +201,7 @@ int vm_load(struct vm *);
 
 bool prompt_console_wanted(const struct vm *);
 int prompt_console_check(const struct vm *);    /* 0, or -EINVAL (reported): nothing a prompt could load */
-/* Prompts on the first serial port; its user's boot calls vm_load() and vm_resume().  0 or -errno (reported). */
+/* Prompts on the first serial port; its user's boot calls vm_load() and vm_release().  0 or -errno (reported). */
 int prompt_console_start(struct vm *);
 void prompt_console_stop(struct vm *);          /* also without one */
 

@@ -168,17 +168,22 @@ static int walk(const struct debug_mmu *m, uint64_t va, uint64_t *pa, uint64_t *
 		*len = BIT64(56) - (*pa & (BIT64(56) - 1));
 		return 0;
 	}
+	*len = BIT64(55) - (va & (BIT64(55) - 1));                      /* the rest of this half, where there is nothing */
 	if (r.off || !r.granule)
 		return -EFAULT;
 	if (r.tagged)
 		va = upper ? va | 0xffull << 56 : va & (BIT64(56) - 1);
-	if ((upper ? ~va : va) >> r.va_bits)
+	if ((upper ? ~va : va) >> r.va_bits) {
+		if (upper)
+			*len = -BIT64(r.va_bits) - va;
 		return -EFAULT;
-	if (find(m, &r, m->reg[upper ? 3 : 2], va, &desc, &shift))
-		return -EFAULT;
+	}
+	const int err = find(m, &r, m->reg[upper ? 3 : 2], va, &desc, &shift);
 	uint64_t in_page = va & (BIT64(shift) - 1);
-	*pa = (output_addr(&r, desc) & ~(BIT64(shift) - 1)) | in_page;
 	*len = BIT64(shift) - in_page;
+	if (err)
+		return err;
+	*pa = (output_addr(&r, desc) & ~(BIT64(shift) - 1)) | in_page;
 	return 0;
 }
 

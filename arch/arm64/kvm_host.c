@@ -1,6 +1,6 @@
 /*
- * What exit profiles tell of an arm64 host: its CPU, by MIDR_EL1 [Linux Documentation/arm64/cpu-feature-registers.rst], whether its
- * kernel runs at EL2 itself (VHE), which only its messages tell, and the interrupt chip.
+ * What exit profiles need of an arm64 host: its CPU, by MIDR_EL1 [Linux Documentation/arm64/cpu-feature-registers.rst], whether its
+ * kernel runs at EL2 itself (VHE), which only its messages tell, the interrupt chip, and the virtual counter.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +12,23 @@
 
 #define MIDR_FILE "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"
 #define IMPLEMENTER_ARM 0x41
+
+uint64_t arch_ticks(void)
+{
+	uint64_t now;
+
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(now));
+	return now;
+}
+
+/* Part of the architecture, one for the whole system [Arm ARM D11.1]; 0: the firmware has not said its frequency. */
+uint64_t arch_ticks_hz(const struct vcpu *v UNUSED)
+{
+	uint64_t hz;
+
+	__asm__("mrs %0, cntfrq_el0" : "=r"(hz));
+	return hz;
+}
 
 static const struct { uint16_t part; const char *name; } parts[] = {
 	{ 0xd03, "Cortex-A53" }, { 0xd04, "Cortex-A35" }, { 0xd05, "Cortex-A55" }, { 0xd07, "Cortex-A57" }, { 0xd08, "Cortex-A72" },

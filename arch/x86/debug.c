@@ -125,14 +125,23 @@ static int maps_page(const struct paging *p, unsigned shift, uint64_t entry, uin
 	return -EFAULT;
 }
 
+/* Nothing is mapped up to the next multiple of 1 << shift. */
+static int hole(uint64_t va, unsigned shift, uint64_t *len)
+{
+	*len = BIT64(shift) - (va & (BIT64(shift) - 1));
+	return -EFAULT;
+}
+
 /* [SDM-3A 4.3; SDM-3A 4.4; SDM-3A 4.5] */
 static int walk(const struct debug_mmu *m, uint64_t va, uint64_t *pa, uint64_t *len)
 {
 	uint64_t cr0 = m->reg[0], cr3 = m->reg[1], cr4 = m->reg[2], efer = m->reg[3];
 	struct paging p = paging_mode(cr4, efer);
 
-	if (p.va_bits == 32 ? va >> 32 != 0 : (uint64_t)((int64_t)(va << (64 - p.va_bits)) >> (64 - p.va_bits)) != va)
+	if (p.va_bits == 32 ? va >> 32 != 0 : (uint64_t)((int64_t)(va << (64 - p.va_bits)) >> (64 - p.va_bits)) != va) {
+		*len = (p.va_bits == 32 ? 0 : -BIT64(p.va_bits - 1)) - va;
 		return -EFAULT;
+	}
 	if (!(cr0 & CR0_PG)) {
 		*pa = va;
 		*len = BIT64(32) - va;
@@ -143,11 +152,11 @@ static int walk(const struct debug_mmu *m, uint64_t va, uint64_t *pa, uint64_t *
 		uint64_t index = va >> shift & (BIT64(p.index_bits) - 1);
 		uint8_t raw[8] = { 0 };
 		if (m->read(m->arg, table + index * p.entry_size, raw, p.entry_size))
-			return -EFAULT;
+			return hole(va, shift, len);
 		uint64_t entry = get_le64(raw);
 		int page = entry & PTE_P ? maps_page(&p, shift, entry, cr4) : -EFAULT;
 		if (page < 0)
-			return page;
+			return hole(va, shift, len);
 		table = entry & PTE_ADDR;
 		if (!page)
 			continue;

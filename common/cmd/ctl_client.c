@@ -136,10 +136,10 @@ int cc_open(const char *name, struct ctl_conn **out)
 		return err_msg(-EINVAL, "'%s' is not the name of a machine: %s", name, why);
 	dir = rundir_path(name);
 	owner = rundir_owner(dir);
-	fd = connect_to(dir, &limit);
+	fd = owner == -EACCES ? owner : connect_to(dir, &limit);
 	if (fd >= 0)
 		*out = conn_new(name, fd);
-	else if (owner == -EACCES || fd == -EACCES)
+	else if (fd == -EACCES)
 		fd = forbidden(name, dir);
 	else if (owner == 0)
 		fd = absent(name);

@@ -231,7 +231,7 @@ static void on_client(void *arg, uint32_t events)
 			in_byte(g, (uint8_t)g->in[g->in_off++]);
 		if (!flush(g))
 			return;
-	} while (g->in_off < g->in_len && unread(g) < OUT_HIGH);
+	} while (g->in_off < g->in_len && unread(g) < OUT_HIGH && !g->leaving);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || (events & (EPOLLHUP | EPOLLERR) && !(events & EPOLLIN)))
 		client_gone(g);
 	else

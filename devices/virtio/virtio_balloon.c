@@ -19,6 +19,7 @@ enum { Q_INFLATE, Q_DEFLATE, Q_STATS, Q_REPORTING, QUEUES };
 #define F_REPORTING BIT64(5)
 #define QUEUE_SIZE 128
 #define BUDGET 16                               /* requests before other devices get their turn */
+#define PFNS_MAX 4096                           /* of a request that are looked at: drivers give 256, and each may cost a system call */
 #define PAGE KIB(4)                             /* of the interface, whatever guest and host have */
 
 /* struct virtio_balloon_config [VIRTIO-1.2 5.5.4] */
@@ -63,7 +64,7 @@ static void inflate(struct balloon *b, const struct vq_chain *c)
 	uint8_t le[256 * 4];
 	uint64_t run = 0, len = 0;
 
-	for (size_t at = 0, n; (n = iov_read(c->iov, c->nr, at, le, sizeof(le)) / 4); at += n * 4)
+	for (size_t at = 0, n; at < PFNS_MAX * 4 && (n = iov_read(c->iov, c->nr, at, le, sizeof(le)) / 4); at += n * 4)
 		for (size_t i = 0; i < n; i++) {
 			const uint64_t gpa = get_le32(le + i * 4) * PAGE;
 

@@ -1,6 +1,7 @@
 # The command line's side of control, with a Linux guest: list, top, ctl in all its forms, bhyvectl by its name; machines that hang, end
 # and are killed; what nobody is told twice.
 # timeout: 200
+# hosts: svm gicv3
 
 . "$LIB"
 

@@ -2,6 +2,7 @@
 # tracepoints; and what show and compare say of the files.
 # timeout: 120
 # needs: /bm/exits.elf|/bm/exits.img
+# hosts: svm gicv3
 
 . "$LIB"
 

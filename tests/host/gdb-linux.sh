@@ -2,6 +2,7 @@
 # it go on. The symbols are this host's own, which runs the same kernel.
 # outside: 1234
 # timeout: 240
+# hosts: svm vtx gicv3
 
 . "$LIB"
 
@@ -23,6 +24,7 @@ send_file symbols
 
 start_linux vm "nokaslr skep.do=smp,poweroff" -c 2 -m 256M -G w0.0.0.0:1234
 wait_vm vm 20 has "$(rundir vm)/log" 'waits for GDB'
+reach 1234
 outside gdb-linux
 wait_exit vm 60 0
 expect vm.out 'SMP-END cpus=2'

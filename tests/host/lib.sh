@@ -138,6 +138,15 @@ send_file() {
 	} >"/dev/$GUEST_TTY"
 }
 
+# reach PORT: let the program outside reach this port, once something listens there. A host without a network has a second serial
+# port instead, which carries one connection.
+reach() {
+	[ "$HOSTKIND" = vtx ] || return 0
+	exec 4<>/dev/ttyS1 # stays open, so that nothing which comes early is lost
+	stty raw -echo 115200 <&4
+	nc 127.0.0.1 "$1" <&4 >&4 &
+}
+
 # outside PROGRAM ARGUMENT...: run tests/host/outside/PROGRAM where the test host runs, which reaches the ports that the scenario's
 # '# outside:' names. Fails with its status.
 outside() {

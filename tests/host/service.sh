@@ -1,6 +1,6 @@
 # VMs as services: create, start, console, stop, restart; --daemon and --pidfile; what a service manager is told; a killed skep
 # leaves nothing that 'skep list' or the next start would trip over.
-# hosts: svm gicv3 gicv2
+# hosts: svm gicv3
 # timeout: 240
 
 . "$LIB"

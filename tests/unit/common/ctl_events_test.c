@@ -239,6 +239,20 @@ START_TEST(test_wait)
 }
 END_TEST
 
+/* The machine ends, and who waits has just hung up: the first answer finds that out, and takes the other calls along. */
+START_TEST(test_wait_gone)
+{
+	const int fds[2] = { (start(), rig_client(&rig)), rig_client(&rig) };
+
+	for (unsigned i = 0; i < 4; i++)
+		wait_for_state(fds[i % 2], "{\"state\":\"paused\"}");
+	rig_settle(&rig);
+	close(fds[0]);
+	close(fds[1]);
+	rig_stop(&rig);
+}
+END_TEST
+
 /* Calls that wait are counted. */
 START_TEST(test_wait_many)
 {
@@ -270,4 +284,4 @@ START_TEST(test_wait_many)
 }
 END_TEST
 
-UNIT_MAIN("common/ctl_events", test_order, test_since, test_threads, test_slow, test_exit, test_wait, test_wait_many)
+UNIT_MAIN("common/ctl_events", test_order, test_since, test_threads, test_slow, test_exit, test_wait, test_wait_gone, test_wait_many)

@@ -254,7 +254,7 @@ static void machine(void)
 static void vcpus(void)
 {
 	const json_t *r = good("regs", NULL);
-	struct exit_rec rec = { .t_ns = now_ns(), .kind = EXIT_HALT };
+	struct exit_rec rec = { .t = now_ns(), .kind = EXIT_HALT };
 	json_t *a;
 
 	ck_assert_uint_eq(json_array_size(r), 2);
@@ -264,7 +264,7 @@ static void vcpus(void)
 	bad("regs", "{\"vcpu\":2}", "0 to 1");
 	bad("regs", "{\"vcpu\":-1}", "0 to 1");
 	for (unsigned i = 0; i < 5; i++)
-		exits_done(&vm->vcpus[1].exits, &rec, rec.t_ns + 100);
+		exits_done(&vm->vcpus[1].exits, &rec, rec.t + 100);
 	r = good("exit-ring", "{\"vcpu\":1,\"count\":3}");
 	ck_assert_uint_eq(json_array_size(r), 3);
 	ck_assert_uint_eq(json_array_size(good("exit-ring", "{\"vcpu\":1}")), 5);

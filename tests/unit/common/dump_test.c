@@ -1,12 +1,16 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "common/ctl_int.h"
 #include "common/debug.h"
 #include "common/dump.h"
 #include "common/util.h"
 #include "common/vm.h"
+#include "tests/unit/capture.h"
 
 #define RAM MIB(1)
 #define HIGH (-MIB(4))
@@ -65,6 +69,69 @@ START_TEST(maps)
 }
 END_TEST
 
+/* Tables that point to each other: a device in every page of the space, or the RAM and gigabytes of nothing in every block. */
+static unsigned walks;
+
+static int walk_devices(const struct debug_mmu *mmu UNUSED, uint64_t va, uint64_t *pa, uint64_t *len)
+{
+	*pa = MIB(64) + va % 4096;
+	*len = 4096 - va % 4096;
+	walks++;
+	return 0;
+}
+
+static int walk_blocks(const struct debug_mmu *mmu UNUSED, uint64_t va, uint64_t *pa, uint64_t *len)
+{
+	*pa = va % (1ull << 39);
+	*len = (1ull << 39) - *pa;
+	walks++;
+	return 0;
+}
+
+START_TEST(loops)
+{
+	static const struct arch_core wide = { .va_bits_max = 56 };
+	const struct arch_debug devices = { .walk = walk_devices }, blocks = { .walk = walk_blocks };
+	struct arch_info a = { .debug = &devices, .core = &wide };
+	struct vm vm = { .arch = &a };
+	struct core_map *m;
+
+	ck_assert_int_eq(mem_add(&vm.mem, "ram", MIB(1), RAM, MEM_ANONYMOUS), 0);
+	ck_assert_int_eq(core_maps(&vm, NULL, 8, &m), 0);
+	ck_assert_uint_ge(walks, 1000000);
+	ck_assert_uint_le(walks, 4000000);
+	free(m);
+	walks = 0;
+	a.debug = &blocks;
+	ck_assert_int_eq(core_maps(&vm, NULL, 1000, &m), 1000);
+	ck_assert_uint_le(walks, 2002);
+	ck_assert_uint_eq(m[1].va - m[0].va, 1ull << 39);
+	ck_assert_uint_eq(m[0].pa, MIB(1));
+	free(m);
+	mem_fini(&vm.mem);
+}
+END_TEST
+
+/* A second dump is refused and touches nothing, least of all standard input. */
+START_TEST(one_at_a_time)
+{
+	struct vm vm = { .arch = &arch };
+	struct ctl ctl = { .vm = &vm };
+	struct ctl_call first = { .vm = &vm, .ctl = &ctl, .method = ctl_method_find("dump") }, second = first;
+	struct capture c;
+
+	first.next = &second;
+	ctl.calls = &first;
+	second.params = json_pack("{s:s}", "path", "/nonexistent/core");
+	capture_start(&c, STDERR_FILENO);
+	ck_assert_int_eq(dump_ctl(&second), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(capture_stop(&c), "a core file is being written"));
+	ck_assert_int_ne(fcntl(STDIN_FILENO, F_GETFD), -1);
+	json_decref(second.params);
+	ck_assert_uint_eq(vm.holds, 0);
+}
+END_TEST
+
 /* Every register a note wants is one of the target description, and fits. */
 START_TEST(notes)
 {
@@ -85,4 +152,4 @@ START_TEST(notes)
 }
 END_TEST
 
-UNIT_MAIN("common/dump", maps, notes)
+UNIT_MAIN("common/dump", maps, loops, one_at_a_time, notes)

@@ -2,6 +2,7 @@
 #include "common/exits.h"
 
 #include "common/bus.h"
+#include "common/loop.h"
 #include "tests/unit/unit.h"
 
 static const struct reg regs[] = { { .off = 0, .width = 1, .name = "RBR/THR" }, { .off = 5, .width = 1, .name = "LSR" } };
@@ -23,7 +24,7 @@ static void start(unsigned ring)
 static struct exit_rec rec_of(enum exit_kind kind, const struct bus_range *r, uint64_t addr, bool write, uint64_t val,
 			      uint64_t t_ns)
 {
-	return (struct exit_rec){ .t_ns = t_ns, .addr = addr, .val = val, .range = r, .kind = (uint8_t)kind, .size = 1, .write = write };
+	return (struct exit_rec){ .t = t_ns, .addr = addr, .val = val, .range = r, .kind = (uint8_t)kind, .size = 1, .write = write };
 }
 
 static void add(enum exit_kind kind, const struct bus_range *r, uint64_t addr, bool write, uint64_t val, uint64_t t_ns, uint64_t ns)
@@ -31,8 +32,22 @@ static void add(enum exit_kind kind, const struct bus_range *r, uint64_t addr, b
 	const struct exit_rec rec = rec_of(kind, r, addr, write, val, t_ns);
 
 	if (kind == EXIT_PIO || kind == EXIT_MMIO)
-		exits_access(&s, &rec, ns);
-	exits_done(&s, &rec, t_ns + ns);
+		exits_one_access(&s, &rec, t_ns + ns);
+	else
+		exits_done(&s, &rec, t_ns + ns);
+}
+
+static uint64_t kind_count(enum exit_kind kind)
+{
+	return exits_kind(&s, kind, NULL, NULL);
+}
+
+static uint64_t kind_ns(enum exit_kind kind)
+{
+	uint64_t ns = 0;
+
+	exits_kind(&s, kind, &ns, NULL);
+	return ns;
 }
 
 static char *printed(unsigned limit)
@@ -81,11 +96,11 @@ START_TEST(test_counts)
 	add(EXIT_PIO, &com1, 0x3fd, false, 0x60, 3, 100);
 	add(EXIT_MMIO, NULL, 0xdead, false, 0xff, 4, 100);
 	add(EXIT_HALT, NULL, 0, false, 0, 5, 7);
-	ck_assert_uint_eq(s.kind[EXIT_PIO], 3);
-	ck_assert_uint_eq(s.kind_ns[EXIT_PIO], 400);
-	ck_assert_uint_eq(s.kind[EXIT_MMIO], 1);
-	ck_assert_uint_eq(s.kind[EXIT_HALT], 1);
-	ck_assert_uint_eq(s.kind_ns[EXIT_HALT], 7);
+	ck_assert_uint_eq(kind_count(EXIT_PIO), 3);
+	ck_assert_uint_eq(kind_ns(EXIT_PIO), 400);
+	ck_assert_uint_eq(kind_count(EXIT_MMIO), 1);
+	ck_assert_uint_eq(kind_count(EXIT_HALT), 1);
+	ck_assert_uint_eq(kind_ns(EXIT_HALT), 7);
 	ck_assert_uint_eq(s.kind_hist[EXIT_HALT][2], 1);
 	ck_assert_uint_eq(look("com1", "RBR/THR", true).count, 2);
 	ck_assert_uint_eq(look("com1", "RBR/THR", true).ns, 300);
@@ -105,17 +120,16 @@ START_TEST(test_string_io)
 
 	start(16);
 	exits_enter(&s, 400);
-	exits_left(&s, 1000);
-	exits_access(&s, &a, 10);
-	exits_access(&s, &b, 20);
+	exits_access(&s, &a, 1010);
+	exits_access(&s, &b, 1030);
 	exits_done(&s, &a, 1030);
-	exits_left(&s, 1100);
-	ck_assert_uint_eq(s.kind[EXIT_PIO], 1);
-	ck_assert_uint_eq(s.kind_ns[EXIT_PIO], 30);
+	add(EXIT_HALT, NULL, 0, false, 0, 1100, 5);
+	ck_assert_uint_eq(kind_count(EXIT_PIO), 1);
+	ck_assert_uint_eq(kind_ns(EXIT_PIO), 30);
 	ck_assert_uint_eq(look("com1", "RBR/THR", true).count, 2);
 	ck_assert_uint_eq(look("com1", "RBR/THR", true).ns, 30);
-	ck_assert_uint_eq(s.head, 2);
-	ck_assert_uint_eq(s.guest_ns, 600 + 70);
+	ck_assert_uint_eq(s.head, 3);
+	ck_assert_uint_eq(exits_guest_ns(&s), 600 + 70);
 	exits_fini(&s);
 }
 END_TEST
@@ -202,7 +216,10 @@ START_TEST(test_buckets)
 		start(16);
 		add(EXIT_PIO, &com1, 0x3f8, false, 0, 1, rows[i].ns);
 		snprintf(want, sizeof(want), "[[%u, 1]]", rows[i].bucket);
-		json_t *j = exits_hist_json(s.kind_hist[EXIT_PIO]), *k = exits_hist_json(s.access[2].hist);
+		uint64_t hist[EXIT_BUCKETS] = { 0 };
+
+		ck_assert_uint_eq(exits_kind(&s, EXIT_PIO, NULL, hist), 1);
+		json_t *j = exits_hist_json(hist), *k = exits_hist_json(s.access[s.naccess - 1].hist);
 		char *text = json_dumps(j, 0);
 		ck_assert_str_eq(text, want);
 		ck_assert(json_equal(j, k));
@@ -274,6 +291,37 @@ START_TEST(test_wrap)
 }
 END_TEST
 
+static uint64_t ticks;
+
+static uint64_t read_ticks(void)
+{
+	return ticks;
+}
+
+/* A counter of 2.5 GHz: what is counted is in ns, and the ring's times are CLOCK_MONOTONIC's; one that goes back stands still. */
+START_TEST(test_clock)
+{
+	start(16);
+	exits_clock(&s, read_ticks, 2500000000u);
+	exits_enter(&s, 1000);
+	add(EXIT_PIO, &com1, 0x3f8, true, 1, 1000 + 250000, 2500);
+	add(EXIT_PIO, &com1, 0x3f8, true, 1, 1000 + 252500, 25);
+	add(EXIT_PIO, &com1, 0x3f8, true, 1, 1000 + 252525, (uint64_t)-50);
+	ck_assert_uint_ge(kind_ns(EXIT_PIO), 1007);             /* rounded down */
+	ck_assert_uint_le(kind_ns(EXIT_PIO), 1010);
+	ck_assert_uint_ge(exits_guest_ns(&s), 99999);
+	ck_assert_uint_le(exits_guest_ns(&s), 100000);
+	ticks = 1000 + 250000 + 2500000000u;
+	const uint64_t before = now_ns();
+	json_t *j = exits_json(&s, 3);
+	const uint64_t after = now_ns(), t = (uint64_t)json_integer_value(json_object_get(json_array_get(j, 0), "t_ns"));
+	ck_assert_uint_ge(t, before - 1000000000u);
+	ck_assert_uint_le(t, after - 999999999u);
+	json_decref(j);
+	exits_fini(&s);
+}
+END_TEST
+
 START_TEST(test_names)
 {
 	for (unsigned i = 0; i < EXIT_KINDS; i++) {
@@ -291,4 +339,4 @@ START_TEST(test_names)
 END_TEST
 
 UNIT_MAIN("common/exits", test_counts, test_string_io, test_off, test_crowd, test_offsets, test_buckets, test_decoding,
-	  test_wrap, test_names)
+	  test_wrap, test_clock, test_names)

@@ -38,12 +38,10 @@ static void stop(void)
 static void run(unsigned vcpu, uint64_t addr, bool write, const struct bus_range *range)
 {
 	struct exit_stats *s = &vcpus[vcpu].exits;
-	const struct exit_rec rec = { .t_ns = s->since_ns + 1000, .addr = addr, .range = range, .kind = EXIT_MMIO, .size = 4,
+	const struct exit_rec rec = { .t = s->since + 1000, .addr = addr, .range = range, .kind = EXIT_MMIO, .size = 4,
 				      .write = write };
 
-	exits_left(s, rec.t_ns);
-	exits_access(s, &rec, 100);
-	exits_done(s, &rec, rec.t_ns + 100);
+	exits_one_access(s, &rec, rec.t + 100);
 }
 
 /* KVM's file of a vCPU with one counter. */
@@ -174,6 +172,15 @@ START_TEST(test_delta)
 	ck_assert_int_eq(num(row(d, "trace", "reason", "WFx"), "count"), 3);
 	ck_assert_str_eq(dumped(json_object_get(d, "kvm")), "{\"exits\":7,\"new\":1}");
 	ck_assert_str_eq(dumped(json_object_get(d, "kvm_hist")), "{\"w\":{\"bucket_size\":0,\"counts\":[4,0]}}");
+	json_decref(d);
+	/* A file may say anything. */
+	json_object_set_new(a, "kvm", json_pack("{s:I}", "exits", (json_int_t)INT64_MIN));
+	json_object_set_new(b, "kvm", json_pack("{s:I}", "exits", (json_int_t)INT64_MAX));
+	json_object_set_new(a, "trace", json_loads("[{\"reason\":\"WFx\",\"kind\":\"halt\",\"count\":1,\"ns\":9,"
+			    "\"hist\":[[1,9223372036854775807],[1,9223372036854775807]]}]", 0, NULL));
+	d = profile_delta(a, b);
+	ck_assert_int_eq(num(json_object_get(d, "kvm"), "exits"), INT64_MAX);
+	ck_assert_str_eq(dumped(json_object_get(row(d, "trace", "reason", "WFx"), "hist")), "[]");
 	json_decref(d);
 	capture_start(&err, 2);
 	ck_assert_ptr_null(profile_delta(b, a));

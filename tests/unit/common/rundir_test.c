@@ -216,6 +216,10 @@ START_TEST(test_clean)
 	touch("ended/notes");
 	touch("stray");
 	ck_assert_int_eq(symlink("alive", at("link")), 0);
+	ck_assert_int_eq(chmod(at(""), 0777), 0);
+	rundir_clean_dead();                    /* somebody else may have put there what looks dead */
+	ck_assert(exists("dead/control"));
+	ck_assert_int_eq(chmod(at(""), 0700), 0);
 	rundir_clean_dead();
 	ck_assert(!exists("dead/control") && !exists("dead/com1.sock") && !exists("dead/info.json") && !exists("dead/pid"));
 	ck_assert(exists("dead/log") && exists("dead/exit.json") && exists("dead/lock"));
@@ -268,6 +272,28 @@ START_TEST(test_clean_meets_start)
 	rundir_close(path, fd);
 	close(ready[0]);
 	close(ready[1]);
+	drop_top();
+}
+END_TEST
+
+/* What another user has put where our machines are names one of our processes, which nobody must end for it. */
+START_TEST(test_foreign)
+{
+	char *path;
+	int fd, status;
+	pid_t pid;
+
+	use_top();
+	ck_assert_int_eq(rundir_open("vm1", &path, &fd), 0);
+	ck_assert_int_eq(chmod(at("vm1/lock"), 0666), 0);       /* root is told all the same */
+	ck_assert_int_eq(rundir_owner(path), geteuid() ? -EACCES : getpid());
+	ck_assert_int_eq(chmod(at("vm1/lock"), 0644) || chmod(path, 0755) || chmod(at(""), 0755) || chmod(top, 0755), 0);
+	pid = geteuid() ? 0 : fork();
+	if (!pid && !geteuid())
+		_exit(seteuid(65534) || rundir_owner(path) != -EACCES);
+	ck_assert(!pid || (waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status)));
+	ck_assert_int_eq(rundir_owner(path), getpid());
+	rundir_close(path, fd);
 	drop_top();
 }
 END_TEST
@@ -346,5 +372,5 @@ START_TEST(test_write_json_fails_whole)
 }
 END_TEST
 
-UNIT_MAIN("common/rundir", test_names, test_base, test_life, test_busy, test_dead_owner, test_clean, test_clean_meets_start, test_refusals, test_info_and_walk,
+UNIT_MAIN("common/rundir", test_names, test_base, test_life, test_busy, test_dead_owner, test_clean, test_clean_meets_start, test_foreign, test_refusals, test_info_and_walk,
 	  test_write_json_fails_whole)

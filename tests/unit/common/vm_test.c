@@ -245,6 +245,52 @@ START_TEST(test_pause_policy)
 }
 END_TEST
 
+/* Of what the operator asks of a machine that a policy keeps paused, the first wins, too. */
+START_TEST(test_paused_first_request)
+{
+	ck_assert_int_eq(CREATE(&arch_x86, true, "on_poweroff", "pause"), 0);
+	request(CAUSE_POWEROFF, "off");
+	vm_request(vm, CAUSE_SIGNAL, NULL, "first");
+	vm_request(vm, CAUSE_RESET, NULL, "second");
+	vm_request(vm, CAUSE_SIGNAL, NULL, "third");
+	ck_assert_int_eq(vm->cause, CAUSE_SIGNAL);
+	ck_assert_str_eq(vm->cause_text, "first");
+	loop_step(vm->loop, 0);
+	ck_assert_int_eq(vm->status, 128 + SIGTERM);
+	/* Nothing of it comes later, when the machine has ended. */
+	vm->status = -1;
+	vm_request(vm, CAUSE_RESET, NULL, "too late");
+	loop_step(vm->loop, 0);
+	ck_assert_str_eq(vm->cause_text, "first");
+	ck_assert_int_eq(vm->status, -1);
+	destroy();
+}
+END_TEST
+
+/* Who lets the machine go does not let those vCPUs go on that have asked for something meanwhile. */
+START_TEST(test_request_while_held)
+{
+	ck_assert_int_eq(CREATE(&arch_x86, true, "on_poweroff", "pause"), 0);
+	vm_release(vm, HOLD_BOOT);
+	ck_assert(!atomic_load(&vm->park_requested));
+	vm_hold(vm, HOLD_SAVE);
+	vm_state_set(vm, VM_SAVING, VM_RUNNING);
+	vm_hold(vm, HOLD_USER);
+	vm_release(vm, HOLD_USER);
+	ck_assert_int_eq(vm->state, VM_SAVING);
+	vm_request(vm, CAUSE_POWEROFF, NULL, "off");
+	loop_step(vm->loop, 0);
+	ck_assert(!vm->paused_for_good);        /* it waits for the memory to be written */
+	vm_release(vm, HOLD_SAVE);
+	ck_assert(atomic_load(&vm->park_requested));
+	capture_start(&err, 2);
+	loop_step(vm->loop, 0);
+	capture_stop(&err);
+	ck_assert(vm->paused_for_good);
+	destroy();
+}
+END_TEST
+
 /* What the host's trouble stops goes on when the operator says so; what ends it wins. */
 START_TEST(test_stop_and_continue)
 {
@@ -294,4 +340,5 @@ START_TEST(test_crash_is_told)
 END_TEST
 
 UNIT_MAIN("common/vm", test_defaults, test_devices, test_two_machines, test_device_refusals, test_size_refusals, test_boot_refusals,
-	  test_host_directory, test_live_refusals, test_statuses, test_first_request_wins, test_pause_policy, test_stop_and_continue, test_crash_is_told)
+	  test_host_directory, test_live_refusals, test_statuses, test_first_request_wins, test_pause_policy, test_paused_first_request,
+	  test_request_while_held, test_stop_and_continue, test_crash_is_told)

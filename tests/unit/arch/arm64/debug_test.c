@@ -52,11 +52,15 @@ static void is(const struct debug_mmu *m, uint64_t va, uint64_t want_pa, uint64_
 	ck_assert_uint_eq(len, want_len);
 }
 
-static void faults(const struct debug_mmu *m, uint64_t va)
+/* Nothing is mapped at va, nor as far as the walk says. */
+static uint64_t faults(const struct debug_mmu *m, uint64_t va)
 {
-	uint64_t pa, len;
+	uint64_t pa, len = 0, rest;
 
 	ck_assert_int_eq(arm64_debug.walk(m, va, &pa, &len), -EFAULT);
+	ck_assert_uint_gt(len, 0);
+	ck_assert_int_eq(arm64_debug.walk(m, va + len - 1, &pa, &rest), -EFAULT);
+	return len;
 }
 
 START_TEST(off)
@@ -87,14 +91,15 @@ START_TEST(granule_4k)
 	is(&m, 0xc0a00010, 0xf1400010, 0x1ffff0);
 	is(&m, 0xc0c07ff8, 0x0000fffffffffff8, 8);
 	faults(&m, 0xc0c08000);
-	faults(&m, 0xc0c09000);
-	faults(&m, 0x8000000000);
+	ck_assert_uint_eq(faults(&m, 0xc0c09010), 0xff0);
+	ck_assert_uint_eq(faults(&m, 0x8000000000), GIB(512));
 	faults(&m, 0x10000000000);
-	faults(&m, 0x0001000000000000);
+	ck_assert_uint_eq(faults(&m, 0x0001000000000000), BIT64(55) - BIT64(48));
 	/* 39 bits: three levels. */
 	put(0x2000, 0x1fe, 0x4000 | PAGE);
 	is(&m, 0xffffffff80c07100, 0x0000fffffffff100, 0xf00);
-	faults(&m, 0xffffff7fffffffff);
+	ck_assert_uint_eq(faults(&m, 0xffffff7fffffffff), 1);
+	ck_assert_uint_eq(faults(&m, 0xff80000000000000), 0x007fff8000000000);
 	faults(&m, 0xff00ffff80c07100);                                 /* a tag without TBI1 */
 	m.reg[1] |= BIT64(38);
 	is(&m, 0xffffffff80c07100, 0x0000fffffffff100, 0xf00);

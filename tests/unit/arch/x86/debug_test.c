@@ -44,11 +44,15 @@ static void is(const struct debug_mmu *m, uint64_t va, uint64_t want_pa, uint64_
 	ck_assert_uint_eq(len, want_len);
 }
 
-static void faults(const struct debug_mmu *m, uint64_t va)
+/* Nothing is mapped at va, nor as far as the walk says. */
+static uint64_t faults(const struct debug_mmu *m, uint64_t va)
 {
-	uint64_t pa, len;
+	uint64_t pa, len = 0, rest;
 
 	ck_assert_int_eq(x86_debug.walk(m, va, &pa, &len), -EFAULT);
+	ck_assert_uint_gt(len, 0);
+	ck_assert_int_eq(x86_debug.walk(m, va + len - 1, &pa, &rest), -EFAULT);
+	return len;
 }
 
 START_TEST(no_paging)
@@ -68,9 +72,9 @@ START_TEST(two_levels)
 	put_le32(ram + 0x1000 + 4 * 0x300, 0x2000 | 7);
 	put_le32(ram + 0x2000 + 4 * 5, 0x00abc000 | 0x63);
 	is(&m, 0xc0005678, 0x00abc678, 0x1000 - 0x678);
-	faults(&m, 0xc0004000);
-	faults(&m, 0x00000000);
-	faults(&m, 0x1c0005678);
+	ck_assert_uint_eq(faults(&m, 0xc0004000), 0x1000);
+	ck_assert_uint_eq(faults(&m, 0x00000000), MIB(4));
+	ck_assert_uint_eq(faults(&m, 0x1c0005678), -0x1c0005678ull);
 	/* A page of 4 MB, with four more address bits; without CR4.PSE the bit means nothing. */
 	put_le32(ram + 0x1000 + 4 * 0x301, 0x12400000 | 0x3 << 13 | 0x83);
 	faults(&m, 0xc0523456);
@@ -121,10 +125,10 @@ START_TEST(four_levels)
 	is(&m, 0x100a000, 0x5000, 0x1000);
 	is(&m, 0xffffffff81009123, 0x000ffffffffff123, 0xedd);
 	faults(&m, 0x1008000);                          /* not present in the last table */
-	faults(&m, 0x80000000);                         /* nor in the second */
-	faults(&m, 0x8000000000);                       /* nor in the first */
-	faults(&m, 0x0000800000000000);                 /* not canonical */
-	faults(&m, 0xffff7fffffffffff);
+	ck_assert_uint_eq(faults(&m, 0x80000000), GIB(1));                              /* nor in the second */
+	ck_assert_uint_eq(faults(&m, 0x8000000010), GIB(512) - 0x10);                   /* nor in the first */
+	ck_assert_uint_eq(faults(&m, 0x0000800000000000), 0xffff000000000000);          /* not canonical */
+	ck_assert_uint_eq(faults(&m, 0xffff7fffffffffff), 1);
 	e64(1, 1, 0x5000 | 0x87);                       /* no pages of 512 GB */
 	faults(&m, 0x8000000000);
 	e64(1, 2, 0x7fff0000 | 7);                      /* a table outside memory */

@@ -33,6 +33,29 @@ START_TEST(unix_forms)
 }
 END_TEST
 
+START_TEST(every_byte)
+{
+	struct port p;
+	uint8_t all[512], got[sizeof(all) + 1];
+	for (size_t i = 0; i < sizeof(all); i++)
+		all[i] = (uint8_t)(i < 256 ? i : 511 - i);
+	port_start(&p);
+	port_open(&p, unix_spec(&p, "unix=%s/s"));
+	int fd = dial(&p, "s");
+	ck_assert_int_eq(write(fd, all, sizeof(all)), sizeof(all));
+	port_loop(&p);
+	ck_assert_uint_eq(p.got_len, sizeof(all));
+	ck_assert_mem_eq(p.got, all, sizeof(all));
+	ck_assert_uint_eq(chardev_write(p.c, all, sizeof(all)), sizeof(all));
+	port_loop(&p);
+	ck_assert_int_eq(recv(fd, got, sizeof(got), MSG_DONTWAIT), sizeof(all));
+	ck_assert_mem_eq(got, all, sizeof(all));
+	ck_assert_uint_eq(p.breaks, 0);
+	close(fd);
+	port_end(&p);
+}
+END_TEST
+
 START_TEST(unix_paths)
 {
 	struct port p;
@@ -113,4 +136,4 @@ START_TEST(tcp)
 }
 END_TEST
 
-UNIT_MAIN("devices/char/listen", unix_forms, unix_paths, tcp)
+UNIT_MAIN("devices/char/listen", unix_forms, every_byte, unix_paths, tcp)

@@ -60,6 +60,29 @@ START_TEST(two_vms)
 }
 END_TEST
 
+/* GDB's protocol, kgdb's included, has bytes of all values in its answers. */
+START_TEST(every_byte)
+{
+	struct port a, b;
+	uint8_t all[512];
+	for (size_t i = 0; i < sizeof(all); i++)
+		all[i] = (uint8_t)(i < 256 ? i : 511 - i);
+	pair_start(&a, &b);
+	port_open(&a, "nmdm=wire");
+	port_open(&b, "nmdm=wire");
+	both_loop(&a, &b);
+	ck_assert_uint_eq(chardev_write(a.c, all, sizeof(all)), sizeof(all));
+	ck_assert_uint_eq(chardev_write(b.c, all, sizeof(all)), sizeof(all));
+	both_loop(&a, &b);
+	ck_assert_uint_eq(a.got_len, sizeof(all));
+	ck_assert_mem_eq(a.got, all, sizeof(all));
+	ck_assert_uint_eq(b.got_len, sizeof(all));
+	ck_assert_mem_eq(b.got, all, sizeof(all));
+	ck_assert_uint_eq(a.breaks + b.breaks, 0);
+	pair_end(&a, &b);
+}
+END_TEST
+
 START_TEST(terminal_program)
 {
 	struct port a, b;
@@ -82,4 +105,4 @@ START_TEST(terminal_program)
 }
 END_TEST
 
-UNIT_MAIN("devices/char/nmdm", two_vms, terminal_program)
+UNIT_MAIN("devices/char/nmdm", two_vms, every_byte, terminal_program)
