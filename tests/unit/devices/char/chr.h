@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -105,6 +106,14 @@ static inline void port_loop(struct port *p)
 		loop_step(p->vm.loop, 1);
 }
 
+/* Until it is so, for up to five seconds: a pty hands bytes over in a thread of the kernel's. */
+#define port_until(p, so)                                       \
+	do {                                                    \
+		for (int i_ = 0; i_ < 5000 && !(so); i_++)      \
+			loop_step((p)->vm.loop, 1);             \
+		ck_assert(so);                                  \
+	} while (0)
+
 static inline void port_say(struct port *p, const char *text)
 {
 	ck_assert_uint_eq(chardev_write(p->c, (const uint8_t *)text, strlen(text)), strlen(text));
@@ -127,6 +136,15 @@ static inline int dial(struct port *p, const char *file)
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	port_loop(p);
 	return fd;
+}
+
+/* The next bytes that can be read are these. */
+static inline bool heard(int fd, const char *text)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int n = 0;
+
+	return poll(&p, 1, 0) > 0 && ioctl(fd, FIONREAD, &n) == 0 && (size_t)n >= strlen(text);
 }
 
 /* What can be read now, as a string. */
