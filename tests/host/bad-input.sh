@@ -39,8 +39,8 @@ judge() {
 	head -n 1 bad.err | grep -q -i -E 'ioctl|errno|KVM_|0x[0-9a-f]{12}' && wrong "an internal in '$(head -n 1 bad.err)'"
 	"$SKEP" list --json >list.out || wrong "skep list failed"
 	grep -q '"bad"' list.out && wrong "the refused VM is in 'skep list'"
-	for nic in /sys/class/net/*; do
-		case ${nic##*/} in lo | eth0) ;; # eth0 is the test host's own *) wrong "network interface ${nic##*/} is left over" ;; esac
+	for nic in /sys/class/net/*; do # eth0 is the test host's own
+		case ${nic##*/} in lo | eth0) ;; *) wrong "network interface ${nic##*/} is left over" ;; esac
 	done
 	[ -z "$(pidof skep)" ] || [ -s locker.pid ] || wrong "a skep process is left over"
 	[ "$(modes)" = "$before" ] || wrong "the terminal's modes are changed"
