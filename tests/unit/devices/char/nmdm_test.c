@@ -9,6 +9,14 @@ static void both_loop(struct port *a, struct port *b)
 	}
 }
 
+/* As port_until(), with both at work. */
+#define both_until(a, b, so)                                    \
+	do {                                                    \
+		for (int j_ = 0; j_ < 1000 && !(so); j_++)      \
+			both_loop(a, b);                        \
+		ck_assert(so);                                  \
+	} while (0)
+
 /* b shares a's runtime directory. */
 static void pair_start(struct port *a, struct port *b)
 {
@@ -33,10 +41,10 @@ START_TEST(two_vms)
 	port_open(&a, "nmdm=wire");
 	port_say(&a, "said before anybody listened");
 	port_open(&b, "nmdm=wire");
-	both_loop(&a, &b);
+	both_until(&a, &b, chardev_attached(a.c) && chardev_attached(b.c));
 	port_say(&a, "a to b");
 	port_say(&b, "b to a");
-	both_loop(&a, &b);
+	both_until(&a, &b, a.got_len >= 6 && b.got_len >= 6);
 	ck_assert_str_eq(b.got, "a to b");      /* another machine gets no history for input */
 	ck_assert_str_eq(a.got, "b to a");
 	hush();
@@ -47,12 +55,12 @@ START_TEST(two_vms)
 	ck_assert_int_eq(errno, EBUSY);
 	/* The maker of the pair goes; b makes one, and a new a joins it. */
 	port_stop(&a);
-	both_loop(&a, &b);
+	both_until(&a, &b, !chardev_attached(b.c));
 	port_open(&a, "nmdm=wire-A");
-	both_loop(&a, &b);
+	both_until(&a, &b, chardev_attached(a.c) && chardev_attached(b.c));
 	port_say(&a, "+");
 	port_say(&b, "-");
-	both_loop(&a, &b);
+	both_until(&a, &b, a.got_len >= 7 && b.got_len >= 7);
 	ck_assert_str_eq(b.got, "a to b+");
 	ck_assert_str_eq(a.got, "b to a-");
 	pair_end(&a, &b);
@@ -70,10 +78,10 @@ START_TEST(every_byte)
 	pair_start(&a, &b);
 	port_open(&a, "nmdm=wire");
 	port_open(&b, "nmdm=wire");
-	both_loop(&a, &b);
+	both_until(&a, &b, chardev_attached(a.c) && chardev_attached(b.c));
 	ck_assert_uint_eq(chardev_write(a.c, all, sizeof(all)), sizeof(all));
 	ck_assert_uint_eq(chardev_write(b.c, all, sizeof(all)), sizeof(all));
-	both_loop(&a, &b);
+	both_until(&a, &b, a.got_len >= sizeof(all) && b.got_len >= sizeof(all));
 	ck_assert_uint_eq(a.got_len, sizeof(all));
 	ck_assert_mem_eq(a.got, all, sizeof(all));
 	ck_assert_uint_eq(b.got_len, sizeof(all));
@@ -91,11 +99,12 @@ START_TEST(terminal_program)
 	port_say(&a, "history ");
 	int fd = open(port_path(&a, "skep/.nmdm/0-B"), O_RDWR | O_NOCTTY);
 	ck_assert_int_ge(fd, 0);
-	port_loop(&a);
+	port_until(&a, chardev_attached(a.c));
 	port_say(&a, "now");
-	port_loop(&a);
+	port_until(&a, heard(fd, "history now"));
 	ck_assert_str_eq(hear(fd), "history now");
 	type(&a, fd, "typed");
+	port_until(&a, a.got_len >= 5);
 	ck_assert_str_eq(a.got, "typed");
 	close(fd);
 	port_loop(&a);
