@@ -196,12 +196,15 @@ static void start(void)
 static void stop(void)
 {
 	struct conf *conf = vm->conf;
+	char overlay[sizeof(disk_path) + 16];
 
 	good(NULL, NULL);
 	close(fd);
 	rig_unserve(&rig);
 	blk_close(disk);
 	unlink(disk_path);
+	strcat(strcpy(overlay, disk_path), ".one.qcow2");
+	unlink(overlay);                /* of disk-checkpoint */
 	for (unsigned i = 0; i < 2; i++)
 		exits_fini(&vm->vcpus[i].exits);
 	free(vm->vcpus);
