@@ -118,17 +118,6 @@ static bool vcpus_still(struct vm *vm)
 	return ran;
 }
 
-/* Unless somebody wants them to stay meanwhile: what asked for that is on its way to this thread. */
-static void vcpus_go_on(struct vm *vm, bool ran)
-{
-	if (!ran)
-		return;
-	pthread_mutex_lock(&vm->req_lock);
-	if (vm->cause == CAUSE_NONE && !vm->stop_posted)
-		vcpus_resume(vm);
-	pthread_mutex_unlock(&vm->req_lock);
-}
-
 static int method_regs(struct ctl_call *call)
 {
 	const json_t *one = json_object_get(call->params, "vcpu");
@@ -143,7 +132,8 @@ static int method_regs(struct ctl_call *call)
 	for (unsigned i = one ? v->id : 0; i < (one ? v->id + 1 : vm->nvcpus); i++)
 		json_array_append_new(call->result, json_pack("{s:i, s:o}", "vcpu", (int)i, "registers",
 							      arch_vcpu_regs_json(&vm->vcpus[i])));
-	vcpus_go_on(vm, ran);
+	if (ran)
+		vm_vcpus_resume(vm);
 	return 0;
 }
 
@@ -158,7 +148,8 @@ static int method_exit_ring(struct ctl_call *call)
 		return -EINVAL;
 	ran = vcpus_still(call->vm);
 	call->result = exits_json(&v->exits, (unsigned)count);
-	vcpus_go_on(call->vm, ran);
+	if (ran)
+		vm_vcpus_resume(call->vm);
 	return 0;
 }
 
@@ -283,7 +274,7 @@ const struct ctl_method ctl_methods[] = {
 	{ "nets", "network cards", NULL, ctl_nets },
 	{ "set-link", "plug a network card's cable in or out", link_params, ctl_set_link },
 	{ "balloon", "how much memory the guest is to keep, and what it has given back", balloon_params, balloon_ctl },
-	{ "dump", "core file of the guest, for gdb and crash", dump_params, dump_ctl },
+	{ "dump", "core file of the guest, for gdb", dump_params, dump_ctl },
 	{ "methods", "this table", NULL, method_methods },
 	{ NULL, NULL, NULL, NULL }
 };

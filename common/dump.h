@@ -1,5 +1,5 @@
 /*
- * A core file of the guest: ELF, with the registers of every vCPU and all RAM, that gdb and crash open [ELF].
+ * A core file of the guest: ELF, with the registers of every vCPU and all RAM, in the form that gdb and crash read [ELF].
  */
 #ifndef COMMON_DUMP_H
 #define COMMON_DUMP_H

@@ -452,8 +452,7 @@ void vm_hold(struct vm *vm, enum vm_hold why)
 		vm_state_set(vm, VM_PAUSED, VM_PAUSED);
 }
 
-/* But where a request or a stop is on its way to this thread: the vCPU that made it runs no further. */
-static void vcpus_let_go(struct vm *vm)
+void vm_vcpus_resume(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->req_lock);
 	if (vm->cause == CAUSE_NONE && !vm->stop_posted)
@@ -474,7 +473,7 @@ void vm_release(struct vm *vm, enum vm_hold why)
 		devices_resume(vm);
 	if (held && !vm->holds) {
 		vm_state_set(vm, VM_RUNNING, VM_RUNNING);
-		vcpus_let_go(vm);
+		vm_vcpus_resume(vm);
 	} else if (vm->holds && !(vm->holds & (HOLD_BOOT | HOLD_SAVE)) && vm->state != VM_PAUSED) {
 		vm_state_set(vm, VM_PAUSED, VM_PAUSED);         /* a reset while the operator keeps it */
 	}

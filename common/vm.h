@@ -175,6 +175,11 @@ void vm_guest_exit(struct vm *, int status, const char *device);
  */
 void vm_hold(struct vm *, enum vm_hold);
 void vm_release(struct vm *, enum vm_hold);
+/*
+ * After vcpus_wait_parked(), for a moment's look: vCPUs run on, but where a request or a stop is on its way to the loop, since the
+ * vCPU that made it runs no further.  Loop thread.
+ */
+void vm_vcpus_resume(struct vm *);
 /* The machine is in this state now, on its way to `next` (the same: it has arrived); clients are told.  Main thread. */
 void vm_state_set(struct vm *, enum vm_state now, enum vm_state next);
 /* The host cannot go on without the operator: pauses the VM soon, until vm_continue().  Any thread, also under a device's lock. */

@@ -1,11 +1,10 @@
 """gdb_core.py, inside GDB: see gdb-core. The guest was stopped anywhere in its rounds, with two vCPUs."""
 import os
 import sys
-import traceback
 
 sys.path.insert(0, os.path.join(os.environ["TOP"], "tests", "host", "outside"))
 sys.dont_write_bytecode = True
-from gdb_lib import expect, expect_in, gdb, run, value  # noqa: E402  pylint: disable=wrong-import-position
+from gdb_lib import expect, expect_in, gdb, main, run, value  # noqa: E402  pylint: disable=wrong-import-position
 
 PAGES = [0x1111111111111111, 0x2222222222222222]
 
@@ -48,12 +47,4 @@ def vectors():
     run("p $xmm0" if os.environ["ARCH"] == "x86" else "p $v0")
 
 
-try:
-    for step in (vcpus, variables, page_tables, vectors):
-        print(f"--- {step.__name__}", flush=True)
-        step()
-    print("--- all done", flush=True)
-except BaseException:  # pylint: disable=broad-except
-    traceback.print_exc()
-    sys.stdout.flush()
-    gdb.execute("quit 1")
+main(vcpus, variables, page_tables, vectors, first=lambda: None)

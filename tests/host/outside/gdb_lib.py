@@ -61,10 +61,10 @@ def expect_in(what, text, *wanted):
             raise AssertionError(f"{what}: no {word!r} in {text!r}")
 
 
-def main(*steps):
+def main(*steps, first=connect):
     """Runs the steps; GDB ends with status 1 at the first that fails."""
     try:
-        connect()
+        first()
         for step in steps:
             print(f"--- {step.__name__}", flush=True)
             step()
